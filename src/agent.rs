@@ -1,0 +1,283 @@
+//! The pure core: an event and the time in, actions out. No I/O, no clock, no randomness.
+//!
+//! The agent compares three things of every site, the certificate *on disk*, the one *on the wire* and
+//! the last one *recorded*, and acts until they agree. So a crash between any two steps heals itself at
+//! the next start, and there is no recovery code.
+//!
+//! ```text
+//!                 hint, retry, rescan
+//!   Current ─────────────────────────────▶ Inspecting ◀───────────── hint, quiet, settle ─┐
+//!      ▲  ▲                                 │   │   │                                     │
+//!      │  └── same set, wire not asked ─────┘   │   └── not whole, or quiet awaited ─▶ Pending
+//!      │                                        │ new set, or the wire is to be asked
+//!      │                                        ▼
+//!      ├────────── served and recorded ───── Probing ── not served ─▶ Ready ◀── hint ──▶ Inspecting
+//!      │                                        │                       │ the server's window opens
+//!      │                    served, not yet     │                       ▼
+//!      │                    recorded            │                    Reloading{attempt}
+//!      │                                        ▼                       │ loaded
+//!      └──────────────── recorded ────────── Recording ◀─ twice served ─ Verifying{until, agreed}
+//!
+//!   from Probing, Reloading, Verifying, Recording:  failed ─▶ Waiting{retry_at} ─ hint, retry ─▶ Inspecting
+//! ```
+//!
+//! A hint that comes while an action is in flight is kept and looked at when the action ends. At most one
+//! action is in flight for each site, and one reload for each server.
+
+pub mod judge;
+mod schedule;
+mod server;
+mod site;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::certificate::{Bundle, Fingerprint, Leaf};
+use crate::problem::Problem;
+use schedule::{Key, Schedule};
+use server::Server;
+pub use site::{Site, State};
+
+/// Stands in for evidence that cannot be had: so long without a further event.
+pub const QUIET: Duration = Duration::from_millis(500);
+/// A reload waits no longer than this for a neighbour that is being written.
+pub const HOLD: Duration = Duration::from_secs(1);
+/// The least quiet after a finished site before its reload; more where reloads are slow.
+pub const LEAST_GATHER: Duration = Duration::from_millis(2);
+/// The share of a reload's time that the quiet before the next one takes: one 25th, 4 %.
+pub const GATHER_SHARE: u32 = 25;
+/// The first pause after a failure; doubled each time.
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause after failures.
+pub const LAST_RETRY: Duration = Duration::from_secs(300);
+/// So many handshakes in a row, on fresh connections, prove a certificate: old and new workers overlap.
+pub const AGREEMENTS: u8 = 2;
+
+/// A site, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub usize);
+
+/// A server, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub usize);
+
+/// Why a site is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Something about its files changed.
+    Changed,
+    /// A file is being written and was not closed yet.
+    Writing,
+    /// Events may have been lost; nothing is known to have changed.
+    Missed,
+    /// Somebody asked (start, rescan, `sync`): the wire is to be asked too.
+    Asked,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Look at one site.
+    Look(SiteId, Cause),
+    /// Look at every site: lost events, a rescan, `sync`, the start.
+    LookAtAll(Cause),
+    /// A site's files were read.
+    Inspected(SiteId, Result<Seen, Incomplete>),
+    /// A site's endpoints were asked.
+    Probed(SiteId, Vec<Sighting>),
+    /// A server was told to reload; the time until it had loaded, or why it did not.
+    Reloaded(ServerId, Result<Duration, Problem>),
+    /// The ledger has, or could not take, what [`Action::Record`] said.
+    Recorded(SiteId, Result<(), Problem>),
+    /// A deadline has passed.
+    Tick,
+}
+
+/// What to do. Each but the last answers with an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the site's files.
+    Inspect(SiteId),
+    /// Shake hands with the site's endpoints, for the leaf on disk.
+    Probe(SiteId),
+    /// Reload the server, for these sites.
+    Reload(ServerId),
+    /// Write down that the site's leaf on disk is served.
+    Record(SiteId, Installed),
+    /// Tell that a site has a problem now, or none any more.
+    Tell(SiteId, Option<Problem>),
+}
+
+/// A whole set as it was seen on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The set.
+    pub bundle: Bundle,
+    /// The write time of the file that holds the leaf.
+    pub written_at: Timestamp,
+    /// How long ago that was when it was read; zero for times in the future.
+    pub age: Duration,
+}
+
+/// A set that is not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Why.
+    pub problem: Problem,
+    /// When it may be whole by time alone (a certificate that is not valid yet).
+    pub after: Option<Duration>,
+}
+
+/// What one handshake showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Who was asked.
+    pub endpoint: String,
+    /// The name that was asked for.
+    pub host: String,
+    /// The leaf, or why there was none.
+    pub outcome: Result<Leaf, Unseen>,
+}
+
+/// Why a handshake showed no leaf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unseen {
+    /// Nobody answered, or not in time.
+    Unreachable(Problem),
+    /// The server answered and showed no certificate for this name.
+    Refused(Problem),
+}
+
+/// The last leaf that the ledger has for a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The leaf.
+    pub leaf: Fingerprint,
+    /// Leaf and chain together.
+    pub set: Fingerprint,
+    /// How many certificates followed the leaf.
+    pub intermediates: u32,
+}
+
+/// How a leaf came to be served, with the moments of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installed {
+    /// Which of the cases.
+    pub how: How,
+    /// When its files were found whole.
+    pub whole: Instant,
+    /// When the server had loaded it, if certhook reloaded it.
+    pub reloaded: Option<Instant>,
+    /// When the wire had shown it.
+    pub served: Instant,
+}
+
+/// How a leaf came to be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It was there and served when certhook first saw the site: nothing is reported.
+    Adopted,
+    /// It is new.
+    Installed,
+    /// It is known; the server had fallen back to another, or its chain is new.
+    Restored,
+}
+
+/// A site's part of the agent's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct SiteSetup {
+    /// Its server.
+    pub server: ServerId,
+    /// What the ledger has.
+    pub recorded: Option<Recorded>,
+}
+
+/// The agent's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// How long an incomplete set may stay quiet before it is a problem.
+    pub settle: Duration,
+    /// Between looks at everything.
+    pub rescan: Duration,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    tuning: Tuning,
+    sites: Vec<Site>,
+    servers: Vec<Server>,
+    schedule: Schedule,
+    actions: Vec<Action>,
+}
+
+impl Agent {
+    /// An agent that has seen nothing yet. `verify_timeouts` has one entry for each server.
+    pub fn new(tuning: Tuning, verify_timeouts: &[Duration], sites: &[SiteSetup]) -> Self {
+        Self {
+            tuning,
+            sites: sites.iter().map(|setup| Site::new(setup.server, setup.recorded)).collect(),
+            servers: verify_timeouts.iter().copied().map(Server::new).collect(),
+            schedule: Schedule::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes one event at the time `now` and says what to do.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        match event {
+            Event::Look(site, cause) => self.look(now, site, cause),
+            Event::LookAtAll(cause) => {
+                for site in (0..self.sites.len()).map(SiteId) {
+                    self.look(now, site, cause);
+                }
+                self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+            }
+            Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
+            Event::Probed(site, sightings) => self.probed(now, site, sightings),
+            Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
+            Event::Recorded(site, outcome) => self.recorded(now, site, outcome),
+            Event::Tick => {}
+        }
+        self.due(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Tick`] is wanted next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    /// One site.
+    pub fn site(&self, site: SiteId) -> &Site {
+        &self.sites[site.0]
+    }
+
+    /// Every site.
+    pub fn sites(&self) -> impl Iterator<Item = (SiteId, &Site)> {
+        self.sites.iter().enumerate().map(|(index, site)| (SiteId(index), site))
+    }
+
+    fn due(&mut self, now: Instant) {
+        while let Some(key) = self.schedule.pop(now) {
+            match key {
+                Key::Site(site) => self.site_due(site),
+                Key::Server(server) => self.try_reload(now, server),
+                Key::Rescan => {
+                    for site in (0..self.sites.len()).map(SiteId) {
+                        self.look(now, site, Cause::Asked);
+                    }
+                    self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+                }
+            }
+        }
+    }
+}
+
+/// The pause before the next try after `failures` (at least one) of them.
+fn retry_pause(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LAST_RETRY)
+}

@@ -1,0 +1,132 @@
+//! Group commit: when a server is reloaded, and for whom.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::schedule::Key;
+use super::{Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, ServerId, SiteId, State};
+use crate::problem::Problem;
+
+/// A server's reloads.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) verify_timeout: Duration,
+    /// The sites that wait for its next reload.
+    ready: BTreeSet<SiteId>,
+    /// When the first of them was found whole, and the last.
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// The sites of the reload in flight.
+    in_flight: Option<BTreeSet<SiteId>>,
+    /// Sites that changed and are not decided: their files may be half-written right now.
+    stirring: BTreeSet<SiteId>,
+    /// How long a reload takes on this host, as last measured.
+    pace: Duration,
+}
+
+impl Server {
+    pub(super) fn new(verify_timeout: Duration) -> Self {
+        Self {
+            verify_timeout,
+            ready: BTreeSet::new(),
+            first: None,
+            last: None,
+            in_flight: None,
+            stirring: BTreeSet::new(),
+            pace: Duration::ZERO,
+        }
+    }
+
+    fn gather(&self) -> Duration {
+        (self.pace / GATHER_SHARE).max(LEAST_GATHER)
+    }
+}
+
+impl Agent {
+    /// A site changed and is not decided yet.
+    pub(super) fn stir(&mut self, site: SiteId) {
+        let server = self.sites[site.0].server;
+        self.servers[server.0].stirring.insert(site);
+    }
+
+    /// A site is decided: whatever waits for it may go on.
+    pub(super) fn calm(&mut self, now: Instant, site: SiteId) {
+        let server = self.sites[site.0].server;
+        if self.servers[server.0].stirring.remove(&site) {
+            self.try_reload(now, server);
+        }
+    }
+
+    /// A site needs a reload; it was found whole at `whole`.
+    pub(super) fn want_reload(&mut self, now: Instant, site: SiteId, whole: Instant) {
+        let id = self.sites[site.0].server;
+        let server = &mut self.servers[id.0];
+        server.stirring.remove(&site);
+        server.ready.insert(site);
+        server.first.get_or_insert(now);
+        server.last = server.last.max(Some(whole));
+        self.try_reload(now, id);
+    }
+
+    /// A site that waited for a reload is looked at again first.
+    pub(super) fn withdraw(&mut self, site: SiteId) {
+        let server = &mut self.servers[self.sites[site.0].server.0];
+        server.ready.remove(&site);
+        if server.ready.is_empty() {
+            (server.first, server.last) = (None, None);
+        }
+    }
+
+    /// Reloads if the time has come, else says when to ask again.
+    ///
+    /// It waits for a little quiet after the last finished site, and for sites that are being written
+    /// (changed, undecided, touched within [`HOLD`]), but never longer than [`HOLD`] after the first.
+    pub(super) fn try_reload(&mut self, now: Instant, id: ServerId) {
+        let server = &self.servers[id.0];
+        let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
+            self.schedule.clear(Key::Server(id));
+            return;
+        };
+        let written = server
+            .stirring
+            .iter()
+            .filter_map(|site| self.sites[site.0].touched)
+            .map(|touched| touched + HOLD);
+        let wanted = written.fold(last + server.gather(), Instant::max);
+        let at = wanted.min(first + HOLD);
+        if now < at {
+            self.schedule.set(Key::Server(id), at);
+            return;
+        }
+        self.schedule.clear(Key::Server(id));
+        let server = &mut self.servers[id.0];
+        let going = std::mem::take(&mut server.ready);
+        (server.first, server.last) = (None, None);
+        for site in &going {
+            let site = &mut self.sites[site.0];
+            site.state = State::Reloading { attempt: site.failures + 1 };
+        }
+        server.in_flight = Some(going);
+        self.actions.push(Action::Reload(id));
+    }
+
+    pub(super) fn reloaded(&mut self, now: Instant, id: ServerId, outcome: Result<Duration, Problem>) {
+        let server = &mut self.servers[id.0];
+        let Some(sites) = server.in_flight.take() else { return };
+        if let Ok(took) = outcome {
+            server.pace = took;
+        }
+        for site in sites {
+            match &outcome {
+                Ok(_) => self.verify(now, site),
+                Err(problem) => self.failed(now, site, problem.clone()),
+            }
+        }
+        self.try_reload(now, id);
+    }
+
+    /// The sites of the reload in flight, if there is one.
+    pub fn reloading(&self, id: ServerId) -> Option<&BTreeSet<SiteId>> {
+        self.servers[id.0].in_flight.as_ref()
+    }
+}

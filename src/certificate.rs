@@ -1,0 +1,187 @@
+//! Bytes to a [`Bundle`], or the [`Fault`] that says why they are not one (yet).
+//!
+//! Pure: what the files hold and the time come in as arguments. A set is *whole* when it parses to the
+//! last byte, the key belongs to the leaf, the chain links up, and the leaf is within its dates. Where
+//! that evidence cannot be had, a [`Doubt`] says so and the agent waits for quiet instead.
+
+mod chain;
+mod fault;
+mod key;
+mod names;
+mod pem;
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use x509_parser::prelude::X509Certificate;
+
+pub use fault::{Doubt, Fault, Part};
+pub use names::Hosts;
+
+/// More certificates than this in one file are refused: a chain has two to four.
+const MOST_CERTIFICATES: usize = 64;
+
+/// The SHA-256 of a certificate's DER bytes, shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of one certificate's DER bytes.
+    pub fn of(der: &[u8]) -> Self {
+        Self::of_all([der])
+    }
+
+    /// One fingerprint over several certificates in their order.
+    pub fn of_all<'a>(ders: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for der in ders {
+            context.update(der);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Self(out)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 64 hex digits.
+#[derive(Debug, thiserror::Error)]
+#[error("a fingerprint has 64 hex digits")]
+pub struct BadFingerprint;
+
+impl FromStr for Fingerprint {
+    type Err = BadFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut out = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(BadFingerprint);
+        }
+        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadFingerprint)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadFingerprint)?;
+        }
+        Ok(Self(out))
+    }
+}
+
+/// The kind of the leaf's public key, as far as a handshake can ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// RSA of any size.
+    Rsa,
+    /// ECDSA on any curve.
+    Ecdsa,
+    /// Ed25519, or anything else.
+    Other,
+}
+
+/// What certhook wants to know of the server's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// SHA-256 of the DER bytes.
+    pub fingerprint: Fingerprint,
+    /// The subject alternative names, or the common name where there are none.
+    pub hosts: Hosts,
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
+    pub not_after: Timestamp,
+    /// RSA, ECDSA or other.
+    pub key_type: KeyType,
+}
+
+impl Leaf {
+    /// Reads one certificate's DER bytes.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] where they are not exactly one certificate.
+    pub fn from_der(der: &[u8]) -> Result<Self, Fault> {
+        Self::from_x509(der, &chain::parse(der)?)
+    }
+
+    fn from_x509(der: &[u8], x509: &X509Certificate<'_>) -> Result<Self, Fault> {
+        let moment = |asn1: x509_parser::time::ASN1Time| {
+            Timestamp::from_second(asn1.timestamp())
+                .map_err(|_| Fault::Malformed(Part::Certificate, "its dates are out of range".into()))
+        };
+        let algorithm = x509.public_key().algorithm.algorithm.to_id_string();
+        Ok(Self {
+            fingerprint: Fingerprint::of(der),
+            hosts: Hosts::of(x509),
+            not_before: moment(x509.validity().not_before)?,
+            not_after: moment(x509.validity().not_after)?,
+            key_type: match algorithm.as_str() {
+                "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => KeyType::Rsa,
+                "1.2.840.10045.2.1" => KeyType::Ecdsa,
+                _ => KeyType::Other,
+            },
+        })
+    }
+}
+
+/// Where the private key is.
+#[derive(Clone, Copy)]
+pub enum Key<'a> {
+    /// The bytes of a PEM file.
+    Pem(&'a [u8]),
+    /// Not in a file: `engine:…`, `store:…`, an HSM.
+    Elsewhere,
+}
+
+/// A whole set: leaf, chain and, where it can be seen, the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// The first certificate of the file.
+    pub leaf: Leaf,
+    /// One fingerprint over every certificate of the file: it tells a mended chain from a rewrite.
+    pub set: Fingerprint,
+    /// How many certificates follow the leaf.
+    pub intermediates: u32,
+    /// Evidence that could not be had, the weightiest first.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Reads a set of PEM files.
+///
+/// # Errors
+/// The [`Fault`] that keeps the set from being whole. A later look may find it mended.
+pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundle, Fault> {
+    let ders = pem::certificates(certificate)?;
+    if ders.len() > MOST_CERTIFICATES {
+        let words = format!("it holds {} certificates", ders.len());
+        return Err(Fault::Malformed(Part::Certificate, words));
+    }
+    let parsed = ders.iter().map(|der| chain::parse(der)).collect::<Result<Vec<_>, _>>()?;
+    let leaf = Leaf::from_x509(&ders[0], &parsed[0])?;
+    let mut doubts = Vec::new();
+    doubts.extend(chain::link(&parsed));
+    doubts.extend(key::belongs(key, &parsed[0])?);
+    if now < leaf.not_before {
+        return Err(Fault::NotYetValid(leaf.not_before));
+    }
+    if now > leaf.not_after {
+        return Err(Fault::Expired(leaf.not_after));
+    }
+    Ok(Bundle {
+        leaf,
+        set: Fingerprint::of_all(ders.iter().map(AsRef::as_ref)),
+        intermediates: u32::try_from(ders.len() - 1).unwrap_or(u32::MAX),
+        doubts,
+    })
+}
+
+#[cfg(test)]
+mod tests;

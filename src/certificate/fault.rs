@@ -1,0 +1,97 @@
+//! Why a set is not whole, and what could not be proved of one that seems to be.
+
+use jiff::Timestamp;
+
+/// Which file a fault was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The file that holds leaf and chain.
+    Certificate,
+    /// The file that holds the private key.
+    Key,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Part::Certificate => "certificate file",
+            Part::Key => "key file",
+        })
+    }
+}
+
+/// Why a set is not whole. While a writer is at work most of these are passing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A file of no bytes: a writer has truncated it and not written yet.
+    #[error("the {0} is empty")]
+    Empty(Part),
+    /// No block of the wanted kind.
+    #[error("the {0} holds no PEM block of that kind")]
+    NotPem(Part),
+    /// A block that begins and does not end.
+    #[error("the {0} ends in the middle of a PEM block")]
+    Truncated(Part),
+    /// A block whose content cannot be read.
+    #[error("the {0} cannot be read: {1}")]
+    Malformed(Part, String),
+    /// Certificate and key are of different pairs.
+    #[error("the key does not belong to the certificate")]
+    KeyMismatch,
+    /// The leaf is past its dates.
+    #[error("the certificate expired at {0}")]
+    Expired(Timestamp),
+    /// The leaf is before its dates.
+    #[error("the certificate is not valid before {0}")]
+    NotYetValid(Timestamp),
+}
+
+impl Fault {
+    /// A stable word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Fault::Empty(_) => "empty",
+            Fault::NotPem(Part::Certificate) => "no_certificate",
+            Fault::NotPem(Part::Key) => "no_key",
+            Fault::Truncated(_) => "truncated",
+            Fault::Malformed(..) => "malformed",
+            Fault::KeyMismatch => "key_mismatch",
+            Fault::Expired(_) => "expired",
+            Fault::NotYetValid(_) => "not_yet_valid",
+        }
+    }
+
+    /// What the administrator should do if it stays so.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Fault::Empty(_) | Fault::Truncated(_) => {
+                "the program that writes it did not finish; run it again and see that the disk is not full"
+            }
+            Fault::NotPem(_) | Fault::Malformed(..) => {
+                "put a PEM file there, the server's certificate first and its chain after it"
+            }
+            Fault::KeyMismatch => "install the key and the certificate of the same issue",
+            Fault::Expired(_) => "renew the certificate",
+            Fault::NotYetValid(_) => {
+                "see that the host's clock is right; certhook acts when the date has come"
+            }
+        }
+    }
+}
+
+/// What could not be proved of a set that parses. It is acted on after a while of quiet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// The chain does not link up at this certificate of the file (1 is the leaf).
+    #[error("certificate {at} of the file was not issued by the one after it")]
+    ChainGap {
+        /// Counted from 1, the leaf.
+        at: usize,
+    },
+    /// A leaf alone that is not self-signed: the chain may still be on its way.
+    #[error("the file holds the leaf alone, without its chain")]
+    LeafOnly,
+    /// The key cannot be compared with the leaf.
+    #[error("whether the key belongs to the certificate cannot be checked: {0}")]
+    KeyUnchecked(&'static str),
+}

@@ -1,0 +1,87 @@
+//! Host names of certificates, and the portal's names made of them.
+
+use std::collections::BTreeSet;
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::X509Certificate;
+
+/// Host names in their order, lower case. Two are equal when their *sets* are.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(Vec<String>);
+
+impl Hosts {
+    /// From a portal's name: host names joined by commas, with or without white space around them.
+    pub fn from_portal_name(name: &str) -> Self {
+        Self::collect(name.split(',').map(str::to_owned))
+    }
+
+    pub(super) fn of(x509: &X509Certificate<'_>) -> Self {
+        let names = x509.subject_alternative_name().ok().flatten();
+        let from_extension =
+            names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+                GeneralName::DNSName(host) => Some((*host).to_owned()),
+                GeneralName::IPAddress(bytes) => address(bytes),
+                _ => None,
+            });
+        let found = Self::collect(from_extension);
+        if !found.0.is_empty() {
+            return found;
+        }
+        let common = x509.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        Self::collect(common.map(str::to_owned))
+    }
+
+    fn collect(names: impl Iterator<Item = String>) -> Self {
+        let mut seen = BTreeSet::new();
+        let cleaned = names.map(|name| name.trim().trim_end_matches('.').to_ascii_lowercase());
+        Self(cleaned.filter(|name| !name.is_empty() && seen.insert(name.clone())).collect())
+    }
+
+    /// The names in the certificate's order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether there is no name at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for Hosts {
+    fn eq(&self, other: &Self) -> bool {
+        let set = |hosts: &Self| hosts.0.iter().cloned().collect::<BTreeSet<_>>();
+        self.0.len() == other.0.len() && set(self) == set(other)
+    }
+}
+
+impl Eq for Hosts {}
+
+/// Joined by commas, as the portal names a certificate.
+impl std::fmt::Display for Hosts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(std::net::Ipv4Addr::from(four).to_string());
+    }
+    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(std::net::Ipv6Addr::from(sixteen).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hosts;
+
+    #[test]
+    fn names_are_compared_as_sets() {
+        let of = Hosts::from_portal_name;
+        assert_eq!(of("contoso.com,www.contoso.com"), of("WWW.contoso.com , contoso.com."));
+        assert_ne!(of("contoso.com"), of("contoso.com,*.contoso.com"));
+        assert_ne!(of("a.com,b.com"), of("a.com,c.com"));
+        assert!(of(" , ").is_empty());
+    }
+}

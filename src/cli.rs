@@ -1,0 +1,153 @@
+//! The command line: one file a verb. Results go to standard output, logs to standard error.
+
+mod check;
+mod history;
+mod run;
+mod show;
+mod status;
+mod survey;
+mod sync;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT_PATH};
+use crate::platform;
+use crate::problem::Problem;
+use crate::telemetry::{self, Format, Level};
+
+/// Sees to it that renewed TLS certificates are served, and tells the portal.
+#[derive(Debug, Parser)]
+#[command(
+    name = "certhook",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 all is well; 1 something is not; 2 the command line or the configuration is wrong."
+)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "CERTHOOK_CONFIG", default_value = DEFAULT_PATH, hide_env_values = true)]
+    config: PathBuf,
+    /// How much is logged.
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    log_level: Option<Level>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the agent in the foreground (what the service starts).
+    Run,
+    /// One pass now: inspect, reload, verify, report. For hooks and cron.
+    ///
+    /// A running agent is asked for it; without one this command does it itself.
+    Sync(sync::Arguments),
+    /// Name every problem of the configuration and the host, each with its remedy.
+    Check(check::Arguments),
+    /// One line a site: its certificate, whether it is served and reported, what is wrong.
+    Status(status::Arguments),
+    /// What happened, oldest first.
+    History(history::Arguments),
+    /// Shake hands now: the certificates on disk against those on the wire.
+    Verify(verify::Arguments),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Well,
+    /// Something is not.
+    Unwell,
+    /// The configuration is wrong.
+    Wrong,
+}
+
+impl From<bool> for Outcome {
+    fn from(well: bool) -> Self {
+        if well { Self::Well } else { Self::Unwell }
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too, with their own code.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    platform::forbid_core_dumps();
+    let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
+    telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
+    let outcome = match Config::load(&arguments.config) {
+        Ok(config) => perform(arguments.verb, config),
+        Err(mistakes) => match arguments.verb {
+            Verb::Check(options) => check::mistaken(&options, &mistakes),
+            _ => {
+                complain(&mistakes.to_string());
+                Outcome::Wrong
+            }
+        },
+    };
+    ExitCode::from(match outcome {
+        Outcome::Well => 0,
+        Outcome::Unwell => 1,
+        Outcome::Wrong => 2,
+    })
+}
+
+fn perform(verb: Verb, config: Config) -> Outcome {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the runtime cannot be started: {error}"));
+            return Outcome::Unwell;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match verb {
+            Verb::Run => run::run(config).await,
+            Verb::Sync(options) => sync::run(config, &options).await,
+            Verb::Check(options) => check::run(&config, &options).await,
+            Verb::Status(options) => status::run(&config, &options).await,
+            Verb::History(options) => history::run(&config, &options),
+            Verb::Verify(options) => verify::run(&config, &options).await,
+        }
+    });
+    // A file read that hangs on a dead network file system must not keep the process.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|problem| {
+        complain(&problem.to_string());
+        Outcome::Unwell
+    })
+}
+
+/// What a verb comes to.
+type Result = std::result::Result<Outcome, Problem>;
+
+/// Prints a result. Whoever reads may stop reading (`| head`).
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn say_json(value: &impl serde::Serialize) {
+    // Only maps with odd keys cannot become JSON, and there are none.
+    say(&serde_json::to_string(value).unwrap_or_default());
+}
+
+/// Prints an error that ends the command.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "certhook: {text}");
+}

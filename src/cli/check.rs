@@ -1,0 +1,202 @@
+//! `certhook check`: the configuration and the host, every problem with its remedy.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Outcome, Result, say, say_json, show, survey};
+use crate::agent::Unseen;
+use crate::config::{Config, Mistake, Mistakes, Portal};
+use crate::ledger::{Ledger, Purpose};
+use crate::platform;
+use crate::portal;
+use crate::problem::{Problem, printable};
+use crate::server::Server;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Also ask the login service for a token and the portal for its list (one request).
+    #[arg(long)]
+    online: bool,
+    /// As a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A problem with its place, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Found<'m> {
+    path: String,
+    line: usize,
+    #[serde(flatten)]
+    problem: &'m Problem,
+}
+
+pub(super) fn mistaken(arguments: &Arguments, mistakes: &Mistakes) -> Outcome {
+    print(arguments, &mistakes.0, &[]);
+    Outcome::Wrong
+}
+
+pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
+    let mut found = Findings { config, mistakes: Vec::new(), good: Vec::new() };
+    found.state_folder();
+    found.servers();
+    found.sites().await;
+    if let Some(portal) = &config.portal {
+        found.secret(portal);
+        if arguments.online {
+            found.online(portal).await;
+        }
+    }
+    found.mistakes.sort_by_key(|mistake| mistake.line);
+    print(arguments, &found.mistakes, &found.good);
+    // A file that the configuration names and that is not there is the configuration's fault.
+    let wrong = found
+        .mistakes
+        .iter()
+        .any(|mistake| matches!(mistake.problem.code.as_str(), "missing" | "secret_missing"));
+    Ok(if wrong { Outcome::Wrong } else { Outcome::from(found.mistakes.is_empty()) })
+}
+
+fn print(arguments: &Arguments, mistakes: &[Mistake], good: &[String]) {
+    if arguments.json {
+        let found = mistakes.iter().map(|mistake| Found {
+            path: mistake.path.display().to_string(),
+            line: mistake.line,
+            problem: &mistake.problem,
+        });
+        return say_json(&found.collect::<Vec<_>>());
+    }
+    for line in good {
+        say(&format!("ok  {}", printable(line, 500)));
+    }
+    for Mistake { path, line, problem } in mistakes {
+        let place = match line {
+            0 => path.display().to_string(),
+            line => format!("{}:{line}", path.display()),
+        };
+        say(&format!(
+            "!   {place}: {}\n    {} [{}]",
+            printable(&problem.message, 500),
+            problem.remedy,
+            problem.code
+        ));
+    }
+    if mistakes.is_empty() {
+        say("all is well");
+    } else {
+        say(&show::count(mistakes.len(), "problem"));
+    }
+}
+
+struct Findings<'c> {
+    config: &'c Config,
+    mistakes: Vec<Mistake>,
+    good: Vec<String>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, line: usize, problem: Problem) {
+        self.mistakes.push(Mistake { path: self.config.path.clone(), line, problem });
+    }
+
+    fn state_folder(&mut self) {
+        let state_dir = &self.config.state_dir;
+        match Ledger::open(state_dir).map(drop) {
+            Ok(()) => self.good.push(format!("the ledger in {} can be used", state_dir.display())),
+            Err(error) => self.add(0, error.problem()),
+        }
+    }
+
+    fn servers(&mut self) {
+        for configured in &self.config.servers {
+            let server = Server::new(configured);
+            let obstacles = server.obstacles();
+            if obstacles.is_empty() {
+                self.good.push(format!("{} can be reloaded", server.name()));
+            }
+            for problem in obstacles {
+                self.add(configured.line, problem);
+            }
+        }
+    }
+
+    async fn sites(&mut self) {
+        let sites: Vec<_> = self.config.sites.iter().collect();
+        for (site, finding) in sites.iter().zip(survey::look(&sites).await) {
+            match &finding.seen {
+                Err(incomplete) => self.add(site.line, incomplete.problem.clone()),
+                Ok(seen) => {
+                    let name = crate::status::display_name(site, Some(&seen.bundle.leaf));
+                    self.good.push(format!("{name}: the set on disk is whole"));
+                    for doubt in &seen.bundle.doubts {
+                        self.good.push(format!("{name}: {doubt}"));
+                    }
+                }
+            }
+            for sighting in &finding.sightings {
+                if let Err(Unseen::Unreachable(problem)) = &sighting.outcome {
+                    self.add(site.line, problem.clone());
+                    break;
+                }
+            }
+        }
+    }
+
+    fn secret(&mut self, portal: &Portal) {
+        let (path, line) = (&portal.secret.path, portal.secret.line);
+        match platform::readable_by_others(path) {
+            Ok(None) => self.good.push(format!("the client secret {} is private", path.display())),
+            Ok(Some(mode)) => {
+                let message =
+                    format!("the client secret {} may be read by others (mode {mode})", path.display());
+                self.add(
+                    line,
+                    Problem::new(
+                        "secret_not_private",
+                        message,
+                        format!("run: chmod 0600 {}", path.display()),
+                    ),
+                );
+            }
+            Err(error) => {
+                let message = format!("the client secret {} cannot be read: {error}", path.display());
+                let code = if error.kind() == std::io::ErrorKind::NotFound {
+                    "secret_missing"
+                } else {
+                    "secret_unreadable"
+                };
+                self.add(
+                    line,
+                    Problem::new(
+                        code,
+                        message,
+                        "write the application's secret into it, readable by certhook's user alone",
+                    ),
+                );
+            }
+        }
+    }
+
+    async fn online(&mut self, portal: &Portal) {
+        let client = portal::Portal::new(portal.clone());
+        if let Err(failure) = client.authorise().await {
+            return self.add(portal.secret.line, failure.problem);
+        }
+        self.good.push("the login service gives a token".to_owned());
+        let spent =
+            Ledger::open(&self.config.state_dir).map_err(|error| error.problem()).and_then(|ledger| {
+                let spent = ledger.spend(Purpose::Look, portal.requests_per_week, Timestamp::now());
+                spent
+                    .map_err(|refusal| Problem::new("requests_spent", refusal.to_string(), "wait until then"))
+            });
+        if let Err(problem) = spent {
+            return self.add(0, problem);
+        }
+        match client.list().await {
+            Ok(list) => {
+                self.good.push(format!("the portal lists {}", show::count(list.len(), "certificate")));
+            }
+            Err(failure) => self.add(portal.secret.line, failure.problem),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Statuses for people.
+
+use jiff::Timestamp;
+
+use crate::problem::printable;
+use crate::status::{Site, Status};
+
+/// Every site, a line each, with what is wrong below it.
+pub(super) fn status(status: &Status) -> String {
+    let mut rows = vec![["SITE", "STATE", "EXPIRES", "ON THE WIRE", "REPORTED"].map(str::to_owned)];
+    rows.extend(status.sites.iter().map(row));
+    let mut lines = table(&rows).into_iter();
+    let mut out: Vec<String> = lines.next().into_iter().collect();
+    for (site, line) in status.sites.iter().zip(lines) {
+        out.push(line);
+        out.extend(troubles(site));
+    }
+    out.push(String::new());
+    out.push(footer(status));
+    if let Some(problem) = &status.watch.problem {
+        out.push(format!("! {} ({})", printable(&problem.message, 500), problem.remedy));
+    }
+    out.join("\n")
+}
+
+/// What a pass came to, in few lines.
+pub(super) fn summary(status: &Status) -> String {
+    let unwell: Vec<&Site> = status.sites.iter().filter(|site| !site.is_well()).collect();
+    if unwell.is_empty() {
+        return format!("{} served and recorded", count(status.sites.len(), "site"));
+    }
+    let mut out = vec![format!("{} of {} not well", unwell.len(), count(status.sites.len(), "site"))];
+    for site in unwell {
+        out.push(format!("{}: {}", printable(&site.name, 120), site.state));
+        out.extend(troubles(site));
+    }
+    out.join("\n")
+}
+
+fn row(site: &Site) -> [String; 5] {
+    let expires = site.certificate.not_after.map_or("-".to_owned(), |at| {
+        let days = at.duration_since(Timestamp::now()).as_hours().div_euclid(24);
+        format!("{} ({})", at.strftime("%Y-%m-%d"), count_days(days))
+    });
+    let wire = match (&site.served, &site.certificate.fingerprint) {
+        (None, _) => "not seen",
+        (Some(served), Some(disk)) if served.fingerprint == *disk => "yes",
+        _ => "NO",
+    };
+    let reported = match (site.report.state.as_str(), &site.report.remote_create_date) {
+        ("none", _) => "-".to_owned(),
+        ("delivered", Some(date)) => date.clone(),
+        (state, _) => state.to_owned(),
+    };
+    [printable(&site.name, 120), site.state.clone(), expires, wire.to_owned(), reported]
+}
+
+fn troubles(site: &Site) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(problem) = &site.problem {
+        out.push(format!("  ! {}: {}", problem.code, printable(&problem.message, 500)));
+        out.push(format!("    since {}; {}", problem.since.strftime("%Y-%m-%dT%H:%M:%SZ"), problem.remedy));
+    } else if let Some(pending) = &site.pending {
+        out.push(format!("  . {}", printable(pending, 500)));
+    }
+    if let Some(error) = &site.report.error {
+        let next = match (&site.report.next_attempt_at, site.report.state.as_str()) {
+            (Some(at), _) => format!("; sent again at {at}"),
+            (None, "held") => "; held until: certhook sync --retry".to_owned(),
+            _ => String::new(),
+        };
+        let attempts = count(site.report.attempts as usize, "attempt");
+        out.push(format!(
+            "  ! report {} after {attempts}: {}{next}",
+            site.report.state,
+            printable(error, 500)
+        ));
+    }
+    out
+}
+
+fn footer(status: &Status) -> String {
+    let agent = match (status.agent.running, status.agent.pid) {
+        (true, Some(pid)) => format!("agent running (process {pid})"),
+        (true, None) => "agent running".to_owned(),
+        (false, _) => "no agent is running".to_owned(),
+    };
+    let portal = match &status.portal {
+        Some(portal) => {
+            format!("{} of {} portal requests used this week", portal.requests_used, portal.requests_per_week)
+        }
+        None => "no portal".to_owned(),
+    };
+    format!("{agent}; {portal}")
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+pub(super) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+pub(super) fn count_days(days: i64) -> String {
+    match days {
+        ..=-1 => "expired".to_owned(),
+        1 => "1 day".to_owned(),
+        _ => format!("{days} days"),
+    }
+}

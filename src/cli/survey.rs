@@ -1,0 +1,119 @@
+//! How things are, seen without an agent: the disk, the wire and the ledger are asked here and now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::agent::judge::{Wire, judge};
+use crate::agent::{Incomplete, Recorded, Seen, Sighting};
+use crate::config::{Config, Site};
+use crate::inspect::{Place, inspect};
+use crate::ledger::{Ledger, LedgerError};
+use crate::probe;
+use crate::problem::Problem;
+use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
+
+/// For one handshake, when a person waits.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Sites that are asked at once.
+const AT_ONCE: usize = 16;
+
+/// One site's disk and wire.
+pub(super) struct Finding {
+    pub(super) seen: Result<Seen, Incomplete>,
+    pub(super) sightings: Vec<Sighting>,
+}
+
+impl Finding {
+    /// What the wire shows against the disk; `None` where the disk has no whole set.
+    pub(super) fn wire(&self, recorded: Option<&Recorded>) -> Option<Wire> {
+        self.seen.as_ref().ok().map(|seen| judge(seen, recorded, &self.sightings))
+    }
+
+    /// What is wrong, if anything.
+    pub(super) fn problem(&self, recorded: Option<&Recorded>) -> Option<Problem> {
+        match &self.seen {
+            Err(incomplete) => Some(incomplete.problem.clone()),
+            Ok(_) => match self.wire(recorded)? {
+                Wire::Served => None,
+                Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => Some(problem),
+            },
+        }
+    }
+}
+
+/// Looks at the disk, and at the wire for what is whole there; in the order of `sites`.
+pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let looking: Vec<_> =
+        sites.iter().map(|site| tokio::spawn(one((*site).clone(), Arc::clone(&permits)))).collect();
+    let mut found = Vec::new();
+    for look in looking {
+        if let Ok(finding) = look.await {
+            found.push(finding);
+        }
+    }
+    found
+}
+
+async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
+    let _permit = permits.acquire_owned().await;
+    let place = Place { certificate: site.certificate.clone(), key: site.key.clone() };
+    let seen = inspect(&place, Timestamp::now());
+    let sightings = match &seen {
+        Ok(seen) => probe::sightings(&site.verify, &seen.bundle.leaf, PATIENCE).await,
+        Err(_) => Vec::new(),
+    };
+    Finding { seen, sightings }
+}
+
+/// A status without an agent.
+pub(super) async fn status(config: &Config, ledger: Option<&Ledger>) -> Result<Status, LedgerError> {
+    let sites: Vec<&Site> = config.sites.iter().collect();
+    let findings = look(&sites).await;
+    let recorded = ledger.map(Ledger::recorded).transpose()?.unwrap_or_default();
+    let now = Timestamp::now();
+    let mut told = Vec::new();
+    for (site, finding) in sites.iter().zip(&findings) {
+        let known = recorded.get(&config.site_key(site));
+        told.push(tell(config, site, finding, known, ledger, now)?);
+    }
+    Ok(Status {
+        agent: status::Agent { running: false, pid: None, version: None },
+        portal: Portal::of(config, ledger, now)?,
+        watch: Watch::default(),
+        sites: told,
+    })
+}
+
+fn tell(
+    config: &Config,
+    site: &Site,
+    finding: &Finding,
+    recorded: Option<&Recorded>,
+    ledger: Option<&Ledger>,
+    now: Timestamp,
+) -> Result<status::Site, LedgerError> {
+    let seen = finding.seen.as_ref().ok();
+    let leaf = seen.map(|seen| &seen.bundle.leaf);
+    let problem = finding.problem(recorded);
+    let is_recorded = recorded.zip(leaf).is_some_and(|(recorded, leaf)| recorded.leaf == leaf.fingerprint);
+    let state = match (&finding.seen, finding.wire(recorded)) {
+        (Err(_), _) => "pending",
+        (_, Some(Wire::Served)) if is_recorded => "current",
+        (_, Some(Wire::Served)) => "unknown",
+        _ => "waiting",
+    };
+    Ok(status::Site {
+        name: status::display_name(site, leaf),
+        server: config.servers[site.server].name.clone(),
+        state: state.to_owned(),
+        certificate: Certificate::of(&site.certificate, seen),
+        served: Served::of(&finding.sightings, leaf, now),
+        report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
+        problem: problem.map(|problem| SiteProblem::since(&problem, now)),
+        pending: None,
+    })
+}

@@ -1,0 +1,214 @@
+//! The configuration file, parsed into settings that cannot be wrong.
+//!
+//! Every mistake is found in one reading and told with its line and remedy; nothing is half-used.
+
+mod parts;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::problem::Problem;
+pub use parts::{Endpoint, Reload, SecretSource, WebUrl};
+
+/// Where the configuration stands unless `--config` or `CERTHOOK_CONFIG` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/certhook/certhook.toml";
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Where ledger, lock and control socket live.
+    pub state_dir: PathBuf,
+    /// Without it nothing is reported.
+    pub portal: Option<Portal>,
+    /// How files are watched.
+    pub watch: Watch,
+    /// The servers, in the file's order; at least one.
+    pub servers: Vec<Server>,
+    /// The sites, in the file's order.
+    pub sites: Vec<Site>,
+}
+
+/// A duration as the configuration writes it: `10s`, `30m`, `4d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    raw::duration(text)
+}
+
+/// `[portal]`
+#[derive(Debug, Clone)]
+pub struct Portal {
+    /// The API, without a slash at its end.
+    pub endpoint: WebUrl,
+    /// The login service, without a slash at its end.
+    pub login: WebUrl,
+    /// The directory that holds the application.
+    pub tenant_id: String,
+    /// The application.
+    pub client_id: String,
+    /// Where the application's secret is.
+    pub secret: SecretSource,
+    /// The subscription's allowance, shared by all its hosts.
+    pub requests_per_week: u32,
+    /// For one request, from connecting to the answer's last byte.
+    pub timeout: Duration,
+    /// The first pause after a failed request; it grows to six hours.
+    pub retry: Duration,
+}
+
+/// `[watch]`
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// How long an incomplete set may stay quiet before it is a problem.
+    pub settle: Duration,
+    /// Between looks at everything, the wire included.
+    pub rescan: Duration,
+    /// Between looks at folders that give no events.
+    pub poll: Duration,
+}
+
+/// `[server.NAME]`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The table's name.
+    pub name: String,
+    /// The line of its table.
+    pub line: usize,
+    /// Which program it is.
+    pub kind: Kind,
+    /// How it is told to load its certificates again.
+    pub reload: Reload,
+    /// For the new certificate to be on the wire after a reload.
+    pub verify_timeout: Duration,
+    /// For a reload to end: the command, or nginx until its new workers are there.
+    pub reload_timeout: Duration,
+}
+
+/// What certhook knows of a server's program.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// nginx and its relatives.
+    Nginx(Nginx),
+    /// Anything that a command reloads.
+    Command,
+}
+
+/// What nginx's instance is known by; whatever is absent is found on the host.
+#[derive(Debug, Clone, Default)]
+pub struct Nginx {
+    /// The program, for the configuration test.
+    pub binary: Option<PathBuf>,
+    /// Its `-c`.
+    pub config: Option<PathBuf>,
+    /// Its `-p`.
+    pub prefix: Option<PathBuf>,
+    /// Where its master writes its process id.
+    pub pid_file: Option<PathBuf>,
+    /// Test the configuration before every reload.
+    pub pre_check: bool,
+}
+
+/// `[[site]]`
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The line of its table.
+    pub line: usize,
+    /// The portal's name, if given.
+    pub name: Option<String>,
+    /// The portal's id, if given.
+    pub id: Option<i64>,
+    /// Index into [`Config::servers`].
+    pub server: usize,
+    /// The file that holds the leaf and its chain.
+    pub certificate: PathBuf,
+    /// Where the key is.
+    pub key: KeyAt,
+    /// Where to ask for the served certificate; at least one.
+    pub verify: Vec<Endpoint>,
+    /// Whether the portal is to know.
+    pub report: bool,
+}
+
+/// Where a site's private key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyAt {
+    /// In a file; the certificate's own where no other is named.
+    File(PathBuf),
+    /// In a device (`engine:…`, `store:…`).
+    Elsewhere(String),
+}
+
+/// One mistake in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1; 0 for the whole file.
+    pub line: usize,
+    /// What and what to do.
+    pub problem: Problem,
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+/// Everything that is wrong with a configuration; at least one mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl Config {
+    /// Reads and parses the file at `path`.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its line and remedy.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let problem = Problem::new(
+                "no_configuration",
+                format!("the configuration cannot be read: {error}"),
+                "write one there, or name another with --config",
+            );
+            Mistakes(vec![Mistake { path: path.to_owned(), line: 0, problem }])
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses a configuration's text; `path` is for its messages alone.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+        let file = raw::File::new(path, text);
+        let config = parts::config(&file);
+        file.finish(config)
+    }
+
+    /// What tells a site from all others, in the ledger and in commands: its label, with its server's name
+    /// where several servers use one certificate.
+    pub fn site_key(&self, site: &Site) -> String {
+        let label = site.label();
+        match self.sites.iter().filter(|other| other.label() == label).count() {
+            1 => label,
+            _ => format!("{label}@{}", self.servers[site.server].name),
+        }
+    }
+}
+
+impl Site {
+    /// Its name, else its file.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.certificate.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! TOML tables with lines: takes keys out one by one, and what is left over is unknown.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Mistake, Mistakes};
+use crate::problem::Problem;
+
+/// A value with the line it stands on.
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) line: usize,
+}
+
+/// The text, and the mistakes found in it so far.
+pub(super) struct File<'t> {
+    path: PathBuf,
+    text: &'t str,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl<'t> File<'t> {
+    pub(super) fn new(path: &Path, text: &'t str) -> Self {
+        Self { path: path.to_owned(), text, mistakes: RefCell::default() }
+    }
+
+    /// The top of the file; what TOML itself refuses is a mistake like any other.
+    pub(super) fn top(&self) -> Section<'_, 't> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let line = error.span().map_or(0, |span| self.line(&span));
+            self.mistake(line, "toml", error.message().trim().replace('\n', ", "), "mend the line");
+        }
+        Section::new(self, String::new(), 0, table.into_inner())
+    }
+
+    pub(super) fn mistake(
+        &self,
+        line: usize,
+        code: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let problem = Problem::new(code, message, remedy);
+        self.mistakes.borrow_mut().push(Mistake { path: self.path.clone(), line, problem });
+    }
+
+    pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Mistakes> {
+        let mut mistakes = self.mistakes.into_inner();
+        mistakes.sort_by_key(|mistake| mistake.line);
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(Mistakes(mistakes)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+/// One table.
+pub(super) struct Section<'f, 't> {
+    file: &'f File<'t>,
+    /// As an administrator writes it: `[portal]`, `[[site]]`; empty for the top.
+    title: String,
+    /// The line it begins on.
+    pub(super) line: usize,
+    table: DeTable<'t>,
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'f, 't> Section<'f, 't> {
+    fn new(file: &'f File<'t>, title: String, line: usize, table: DeTable<'t>) -> Self {
+        Self { file, title, line, table, known: RefCell::default() }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<(usize, DeValue<'t>)> {
+        self.known.borrow_mut().insert(key);
+        let value = self.table.remove(key)?;
+        Some((self.file.line(&value.span()), value.into_inner()))
+    }
+
+    fn wrong_type(&self, line: usize, key: &str, wanted: &str, found: &DeValue<'_>) {
+        let message = format!("{key} must be {wanted}, not {}", article(found.type_str()));
+        self.file.mistake(line, "wrong_type", message, format!("write {key} as {wanted}"));
+    }
+
+    pub(super) fn string(&mut self, key: &'static str) -> Option<At<String>> {
+        match self.take(key)? {
+            (line, DeValue::String(text)) if !text.trim().is_empty() => {
+                Some(At { value: text.into_owned(), line })
+            }
+            (line, DeValue::String(_)) => {
+                self.file.mistake(
+                    line,
+                    "empty_value",
+                    format!("{key} is empty"),
+                    "give it a value, or leave the line out",
+                );
+                None
+            }
+            (line, other) => {
+                self.wrong_type(line, key, "text in quotes", &other);
+                None
+            }
+        }
+    }
+
+    /// A string that must be there.
+    pub(super) fn required(&mut self, key: &'static str, example: &str) -> Option<At<String>> {
+        if !self.table.contains_key(key) {
+            self.known.borrow_mut().insert(key);
+            let message = format!("{} has no {key}", self.title);
+            self.file.mistake(
+                self.line,
+                "missing_key",
+                message,
+                format!("add a line like {key} = {example}"),
+            );
+            return None;
+        }
+        self.string(key)
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
+        match self.take(key)? {
+            (line, DeValue::Boolean(value)) => Some(At { value, line }),
+            (line, other) => {
+                self.wrong_type(line, key, "true or false", &other);
+                None
+            }
+        }
+    }
+
+    pub(super) fn integer(&mut self, key: &'static str, range: Range<i64>) -> Option<At<i64>> {
+        let (line, value) = self.take(key)?;
+        let DeValue::Integer(digits) = &value else {
+            self.wrong_type(line, key, "a whole number", &value);
+            return None;
+        };
+        match i64::from_str_radix(digits.as_str(), digits.radix()) {
+            Ok(value) if range.contains(&value) => Some(At { value, line }),
+            _ => {
+                let wanted = format!("between {} and {}", range.start, range.end - 1);
+                self.file.mistake(
+                    line,
+                    "out_of_range",
+                    format!("{key} must be {wanted}"),
+                    "write such a number",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let Some(At { value, line }) = self.string(key) else { return default };
+        match duration(&value) {
+            Some(found) if !found.is_zero() => found,
+            _ => {
+                let message = format!("{key} = {value:?} is not a duration");
+                self.file.mistake(
+                    line,
+                    "bad_duration",
+                    message,
+                    "write it like \"10s\", \"30m\", \"6h\" or \"4d\"",
+                );
+                default
+            }
+        }
+    }
+
+    pub(super) fn strings(&mut self, key: &'static str) -> Option<At<Vec<String>>> {
+        let (line, value) = self.take(key)?;
+        let DeValue::Array(items) = &value else {
+            self.wrong_type(line, key, "a list like [\"…\"]", &value);
+            return None;
+        };
+        let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+        match texts.collect::<Option<Vec<_>>>() {
+            Some(value) if !value.is_empty() => Some(At { value, line }),
+            Some(_) => {
+                self.file.mistake(
+                    line,
+                    "empty_value",
+                    format!("{key} is an empty list"),
+                    "name at least one, or leave the line out",
+                );
+                None
+            }
+            None => {
+                self.wrong_type(line, key, "a list of texts", &value);
+                None
+            }
+        }
+    }
+
+    /// A key whose value may be a text or a list of texts.
+    pub(super) fn string_or_strings(&mut self, key: &'static str) -> Option<At<Vec<String>>> {
+        match self.table.get(key)?.get_ref() {
+            DeValue::Array(_) => self.strings(key),
+            _ => self.string(key).map(|At { value, line }| At { value: vec![value], line }),
+        }
+    }
+
+    /// A table below this one.
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'f, 't>> {
+        let (line, value) = self.take(key)?;
+        match value {
+            DeValue::Table(table) => Some(Section::new(self.file, format!("[{key}]"), line, table)),
+            other => {
+                self.wrong_type(line, key, &format!("a table [{key}]"), &other);
+                None
+            }
+        }
+    }
+
+    /// The tables `[key.NAME]` with their names, in the file's order.
+    pub(super) fn named(&mut self, key: &'static str) -> Vec<(String, Section<'f, 't>)> {
+        let Some(mut parent) = self.section(key) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (name, value) in std::mem::take(&mut parent.table) {
+            let line = self.file.line(&value.span());
+            let name = name.into_inner().into_owned();
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    found.push((line, Section::new(self.file, format!("[{key}.{name}]"), line, table), name));
+                }
+                other => self.wrong_type(line, &name, &format!("a table [{key}.{name}]"), &other),
+            }
+        }
+        found.sort_by_key(|(line, ..)| *line);
+        found.into_iter().map(|(_, section, name)| (name, section)).collect()
+    }
+
+    /// The tables `[[key]]`.
+    pub(super) fn list(&mut self, key: &'static str) -> Vec<Section<'f, 't>> {
+        let Some((line, value)) = self.take(key) else { return Vec::new() };
+        let DeValue::Array(items) = value else {
+            self.wrong_type(line, key, &format!("written as [[{key}]]"), &value);
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in items {
+            let line = self.file.line(&item.span());
+            match item.into_inner() {
+                DeValue::Table(table) => {
+                    found.push(Section::new(self.file, format!("[[{key}]]"), line, table));
+                }
+                other => self.wrong_type(line, key, &format!("written as [[{key}]]"), &other),
+            }
+        }
+        found
+    }
+
+    /// A key that this version knows of and cannot do yet.
+    pub(super) fn later(&mut self, key: &'static str, what: &str) {
+        if let Some((line, _)) = self.take(key) {
+            let message = format!("{key}: {what} cannot be done by this version yet");
+            self.file.mistake(line, "not_yet", message, "leave the line out until a later version");
+        }
+    }
+
+    /// Ends the reading of this table: every key not asked for is unknown.
+    pub(super) fn close(self) {
+        for (key, _) in &self.table {
+            let name = key.get_ref().as_ref();
+            let place = match self.title.as_str() {
+                "" => "at the top of the file".to_owned(),
+                title => format!("in {title}"),
+            };
+            let known = self.known.borrow();
+            let nearest = known
+                .iter()
+                .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+                .min()
+                .filter(|(distance, known)| *distance <= known.len().div_ceil(2));
+            let remedy = match nearest {
+                Some((_, nearest)) => format!("did you mean {nearest}?"),
+                None => format!("known are: {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
+            };
+            let line = self.file.line(&key.span());
+            let name = crate::problem::printable(name, 60);
+            self.file.mistake(line, "unknown_key", format!("unknown key {name:?} {place}"), remedy);
+        }
+    }
+}
+
+fn article(kind: &str) -> String {
+    match kind {
+        "integer" | "array" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+/// `10s`, `30m`, `6h`, `4d`, `250ms`: a whole number and one unit.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..split].parse().ok()?;
+    let milliseconds = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(milliseconds).filter(|all| *all <= 366 * 86_400_000).map(Duration::from_millis)
+}

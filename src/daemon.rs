@@ -1,0 +1,319 @@
+//! The only loop: it takes hints, results, deadlines and calls, hands them to the agent one at a time, and
+//! performs what the agent says. Each action is a task whose result comes back as an event.
+
+mod perform;
+mod report;
+mod waiters;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::agent::{Agent, Cause, Event, ServerId, SiteId, SiteSetup, Tuning};
+use crate::config::{Config, KeyAt};
+use crate::control::{self, Call, Request};
+use crate::courier::{Courier, Known, Order};
+use crate::inspect::Place;
+use crate::ledger::Ledger;
+use crate::platform::{self, StopSignals};
+use crate::problem::Problem;
+use crate::server::Server;
+use crate::status::Status;
+use crate::watch::{Hint, Watcher};
+use waiters::Waiters;
+
+/// Handshakes of several sites at once; each site's are one after the other.
+const PROBES_AT_ONCE: usize = 16;
+/// For the courier to end the request it is at, when the agent stops.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// For another pass to end before the agent starts.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn serve(config: Config) -> Result<(), Problem> {
+    let mut stop = StopSignals::new()
+        .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
+    let lock = lock(&config.state_dir, LOCK_PATIENCE).await?;
+    let path = control::socket(&config.state_dir);
+    let listener = platform::listen(&path).map_err(|error| {
+        let message = format!("the control socket {} cannot be made: {error}", path.display());
+        Problem::new(
+            "control_socket",
+            message,
+            "let certhook's user write in state_dir, and keep its path short",
+        )
+    })?;
+    let (sender, calls) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(control::serve(listener, sender));
+    let mut daemon = Daemon::new(config, lock)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
+    daemon.feed(Event::LookAtAll(Cause::Asked));
+    daemon.turn(Some(calls), &mut stop).await;
+    serving.abort();
+    // Whoever starts next finds none rather than a dead one.
+    let _ = std::fs::remove_file(&path);
+    daemon.end().await;
+    tracing::info!("certhook ends");
+    Ok(())
+}
+
+/// One pass over everything, without an agent: it ends when all is at rest, or when `wait` is over.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
+    let mut stop = StopSignals::new()
+        .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
+    let mut daemon = Daemon::new(config, lock)?;
+    let outcome = daemon.sync_locally(retry, wait);
+    daemon.turn(None, &mut stop).await;
+    let status = outcome.await.unwrap_or_else(|_| daemon.status());
+    daemon.end().await;
+    Ok(status)
+}
+
+/// Takes the state folder for this process: whoever holds it may act, nobody else.
+///
+/// # Errors
+/// Somebody held it for as long as `patience`, or the folder cannot be used.
+pub async fn lock(state_dir: &Path, patience: Duration) -> Result<File, Problem> {
+    let until = Instant::now() + patience;
+    loop {
+        if let Some(lock) = try_lock(state_dir)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= until || control::ask(state_dir, &Request::Status).await.is_some() {
+            let message = format!("another certhook works in {}", state_dir.display());
+            return Err(Problem::new("locked", message, "see certhook status; stop the other one first"));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// As [`lock`], without waiting; `None` while somebody holds it.
+///
+/// # Errors
+/// The folder cannot be used.
+pub fn try_lock(state_dir: &Path) -> Result<Option<File>, Problem> {
+    let unusable = |error: std::io::Error| {
+        let message = format!("the state folder {} cannot be used: {error}", state_dir.display());
+        Problem::new("state_dir", message, "let certhook's user write there, or name another state_dir")
+    };
+    platform::create_private_folder(state_dir).map_err(unusable)?;
+    let file = platform::open_private(&state_dir.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// One site, as the loop needs it.
+struct Site {
+    key: String,
+    place: Place,
+    /// Whether the portal is to know of it.
+    report: bool,
+}
+
+struct Daemon {
+    config: Config,
+    agent: Agent,
+    sites: Vec<Site>,
+    servers: Vec<Arc<Server>>,
+    watcher: Watcher,
+    hints: mpsc::UnboundedReceiver<Hint>,
+    results: mpsc::UnboundedReceiver<Event>,
+    result_sender: mpsc::UnboundedSender<Event>,
+    ledger: Arc<Ledger>,
+    courier: Option<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    probes: Arc<Semaphore>,
+    /// Writes to the ledger that nobody waits for, but the end.
+    notes: JoinSet<()>,
+    waiters: Waiters,
+    _lock: File,
+}
+
+impl Daemon {
+    fn new(config: Config, lock: File) -> Result<Self, Problem> {
+        let ledger = Arc::new(Ledger::open(&config.state_dir).map_err(|error| error.problem())?);
+        let recorded = ledger.recorded().map_err(|error| error.problem())?;
+        let sites: Vec<Site> = config
+            .sites
+            .iter()
+            .map(|site| Site {
+                key: config.site_key(site),
+                place: Place { certificate: site.certificate.clone(), key: site.key.clone() },
+                report: site.report && config.portal.is_some(),
+            })
+            .collect();
+        let setups: Vec<SiteSetup> = sites
+            .iter()
+            .zip(&config.sites)
+            .map(|(site, configured)| SiteSetup {
+                server: ServerId(configured.server),
+                recorded: recorded.get(&site.key).copied(),
+            })
+            .collect();
+        let verify_timeouts: Vec<Duration> =
+            config.servers.iter().map(|server| server.verify_timeout).collect();
+        let tuning = Tuning { settle: config.watch.settle, rescan: config.watch.rescan };
+        let (hint_sender, hints) = mpsc::unbounded_channel();
+        let mut watcher = Watcher::new(hint_sender);
+        for (index, site) in sites.iter().enumerate() {
+            watcher.follow(SiteId(index), files(&site.place));
+        }
+        let (result_sender, results) = mpsc::unbounded_channel();
+        Ok(Self {
+            agent: Agent::new(tuning, &verify_timeouts, &setups),
+            servers: config.servers.iter().map(|server| Arc::new(Server::new(server))).collect(),
+            courier: courier(&config, &sites, &ledger),
+            sites,
+            watcher,
+            hints,
+            results,
+            result_sender,
+            ledger,
+            probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+            notes: JoinSet::new(),
+            waiters: Waiters::default(),
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered.
+    async fn turn(&mut self, mut calls: Option<mpsc::UnboundedReceiver<Call>>, stop: &mut StopSignals) {
+        let mut next_poll = Instant::now() + self.config.watch.poll;
+        loop {
+            self.answer_waiters();
+            if calls.is_none() && self.waiters.is_empty() {
+                return;
+            }
+            let poll = (self.watcher.polled() > 0).then_some(next_poll);
+            let deadline =
+                [self.agent.next_deadline(), self.waiters.next_deadline(), poll].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                () = stop.wait() => return,
+                Some(event) = self.results.recv() => self.feed(event),
+                Some(hint) = self.hints.recv() => self.hinted(hint),
+                Some(call) = receive(calls.as_mut()) => self.called(call),
+                Some(waiter) = self.waiters.flushed() => self.waiters.mark_flushed(waiter),
+                () = until(deadline) => {
+                    if poll.is_some_and(|at| at <= Instant::now()) {
+                        next_poll = Instant::now() + self.config.watch.poll;
+                        for site in self.watcher.poll() {
+                            self.hinted(Hint::Site(site, Cause::Changed));
+                        }
+                    }
+                    self.feed(Event::Tick);
+                }
+            }
+            while self.notes.try_join_next().is_some() {}
+        }
+    }
+
+    fn hinted(&mut self, hint: Hint) {
+        tracing::trace!(?hint, "hint");
+        match hint {
+            Hint::Site(site, cause) => {
+                crate::crash::arm();
+                crate::crash::point("hinted");
+                self.feed(Event::Look(site, cause));
+            }
+            Hint::Lost => {
+                tracing::warn!("file events were lost; everything is looked at");
+                for site in (0..self.sites.len()).map(SiteId) {
+                    self.watcher.rearm(site);
+                }
+                self.feed(Event::LookAtAll(Cause::Missed));
+            }
+        }
+    }
+
+    fn called(&mut self, call: Call) {
+        match call.request {
+            Request::Status => {
+                // Whoever asked may have left.
+                let _ = call.answer.send(self.status());
+            }
+            Request::Sync { retry, wait_ms } => {
+                self.sync(retry, Duration::from_millis(wait_ms), call.answer);
+            }
+        }
+    }
+
+    /// Lets what is under way come to a good end, within bounds.
+    async fn end(mut self) {
+        if let Some((orders, courier)) = self.courier.take() {
+            drop(orders);
+            if timeout(GOODBYE, courier).await.is_err() {
+                tracing::warn!(
+                    "a request to the portal was still under way; it is made again at the next start"
+                );
+            }
+        }
+        let all_noted = async { while self.notes.join_next().await.is_some() {} };
+        // What is not noted is seen again at the next start.
+        let _ = timeout(GOODBYE, all_noted).await;
+    }
+}
+
+fn files(place: &Place) -> Vec<std::path::PathBuf> {
+    let mut files = vec![place.certificate.clone()];
+    if let KeyAt::File(key) = &place.key
+        && *key != place.certificate
+    {
+        files.push(key.clone());
+    }
+    files
+}
+
+fn courier(
+    config: &Config,
+    sites: &[Site],
+    ledger: &Arc<Ledger>,
+) -> Option<(mpsc::UnboundedSender<Order>, JoinHandle<()>)> {
+    let portal = config.portal.as_ref()?;
+    let known: HashMap<String, Known> = sites
+        .iter()
+        .zip(&config.sites)
+        .map(|(site, configured)| {
+            (site.key.clone(), Known { name: configured.name.clone(), id: configured.id })
+        })
+        .collect();
+    let (orders, receiver) = mpsc::unbounded_channel();
+    let courier = Courier::new(Arc::clone(ledger), portal, known);
+    Some((orders, tokio::spawn(courier.run(receiver))))
+}
+
+async fn receive(calls: Option<&mut mpsc::UnboundedReceiver<Call>>) -> Option<Call> {
+    match calls {
+        Some(calls) => calls.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The wall-clock time of a moment of the steady clock.
+fn wall(at: Instant) -> Timestamp {
+    let ago = Instant::now().saturating_duration_since(at);
+    Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,58 @@
+//! The agent's own view of things, as `status` tells it.
+
+use jiff::Timestamp;
+
+use super::{Daemon, wall};
+use crate::agent::{SiteId, State};
+use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
+
+impl Daemon {
+    pub(super) fn status(&self) -> Status {
+        let sites = self.agent.sites().map(|(id, _)| self.site_status(id)).collect();
+        let ledger = Some(self.ledger.as_ref());
+        Status {
+            agent: status::Agent {
+                running: true,
+                pid: Some(std::process::id()),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            },
+            portal: Portal::of(&self.config, ledger, Timestamp::now()).unwrap_or_else(|error| {
+                tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+                None
+            }),
+            watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
+            sites,
+        }
+    }
+
+    fn site_status(&self, id: SiteId) -> status::Site {
+        let (site, configured) = (self.agent.site(id), &self.config.sites[id.0]);
+        let leaf = site.disk().map(|seen| &seen.bundle.leaf);
+        let (sightings, probed_at) = site.sightings();
+        let mut problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let recorded = site.last_recorded().map(|recorded| recorded.leaf);
+        let report = Report::of(Some(&self.ledger), recorded.as_ref()).unwrap_or_else(|error| {
+            problem.get_or_insert_with(|| SiteProblem::since(&error.problem(), Timestamp::now()));
+            Report::none()
+        });
+        let state = match site.state() {
+            State::Unknown => "unknown",
+            State::Pending { .. } => "pending",
+            State::Inspecting if site.fault().is_some() => "pending",
+            State::Current | State::Inspecting => "current",
+            State::Ready | State::Reloading { .. } => "reloading",
+            State::Probing | State::Verifying { .. } | State::Recording => "verifying",
+            State::Waiting { .. } => "waiting",
+        };
+        status::Site {
+            name: status::display_name(configured, leaf),
+            server: self.config.servers[configured.server].name.clone(),
+            state: state.to_owned(),
+            certificate: Certificate::of(&configured.certificate, site.disk()),
+            served: probed_at.and_then(|at| Served::of(sightings, leaf, wall(at))),
+            report,
+            pending: site.fault().filter(|_| problem.is_none()).map(|fault| fault.message.clone()),
+            problem,
+        }
+    }
+}

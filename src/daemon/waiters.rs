@@ -1,0 +1,124 @@
+//! `sync`: somebody waits until everything was looked at and came to rest, and the reports were sent.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Daemon;
+use crate::agent::{Cause, Event};
+use crate::courier::Order;
+use crate::status::Status;
+
+/// One caller of `sync`.
+struct Waiter {
+    number: u64,
+    until: Instant,
+    answer: oneshot::Sender<Status>,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    /// Until all sites are at rest.
+    Sites,
+    /// Until the courier has sent what was due.
+    Reports,
+    /// Nothing any more.
+    Done,
+}
+
+/// All of them.
+pub(super) struct Waiters {
+    waiting: Vec<Waiter>,
+    next: u64,
+    flushed_sender: mpsc::UnboundedSender<u64>,
+    flushed: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        let (flushed_sender, flushed) = mpsc::unbounded_channel();
+        Self { waiting: Vec::new(), next: 0, flushed_sender, flushed }
+    }
+}
+
+impl Waiters {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiter| waiter.until).min()
+    }
+
+    /// The next waiter whose reports were sent.
+    pub(super) async fn flushed(&mut self) -> Option<u64> {
+        self.flushed.recv().await
+    }
+
+    pub(super) fn mark_flushed(&mut self, number: u64) {
+        for waiter in self.waiting.iter_mut().filter(|waiter| waiter.number == number) {
+            waiter.stage = Stage::Done;
+        }
+    }
+}
+
+impl Daemon {
+    /// Begins a pass; its outcome goes to `answer`.
+    pub(super) fn sync(&mut self, retry: bool, wait: Duration, answer: oneshot::Sender<Status>) {
+        if retry && let Err(error) = self.ledger.release_reports(Timestamp::now()) {
+            tracing::error!(problem = %error.problem(), "held reports cannot be released");
+        }
+        self.feed(Event::LookAtAll(Cause::Asked));
+        let waiters = &mut self.waiters;
+        waiters.next += 1;
+        let number = waiters.next;
+        waiters.waiting.push(Waiter { number, until: Instant::now() + wait, answer, stage: Stage::Sites });
+    }
+
+    /// As [`Daemon::sync`], for a caller in this process.
+    pub(super) fn sync_locally(&mut self, retry: bool, wait: Duration) -> oneshot::Receiver<Status> {
+        let (answer, receiver) = oneshot::channel();
+        self.sync(retry, wait, answer);
+        receiver
+    }
+
+    pub(super) fn answer_waiters(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let at_rest = self.agent.sites().all(|(_, site)| site.at_rest());
+        let now = Instant::now();
+        let courier = self.courier.as_ref().map(|(orders, _)| orders);
+        for waiter in &mut self.waiters.waiting {
+            if waiter.stage == Stage::Sites && at_rest {
+                waiter.stage = Stage::Reports;
+                let (number, sender) = (waiter.number, self.waiters.flushed_sender.clone());
+                match courier {
+                    Some(orders) => {
+                        let (done, sent) = oneshot::channel();
+                        let _ = orders.send(Order::Flush(done));
+                        tokio::spawn(async move {
+                            // A courier that ended has nothing more to send.
+                            let _ = sent.await;
+                            let _ = sender.send(number);
+                        });
+                    }
+                    None => waiter.stage = Stage::Done,
+                }
+            }
+        }
+        let over = |waiter: &mut Waiter| {
+            waiter.stage == Stage::Done || waiter.until <= now || waiter.answer.is_closed()
+        };
+        let finished: Vec<Waiter> = self.waiters.waiting.extract_if(.., over).collect();
+        if finished.is_empty() {
+            return;
+        }
+        let status = self.status();
+        for waiter in finished {
+            let _ = waiter.answer.send(status.clone());
+        }
+    }
+}

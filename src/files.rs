@@ -1,0 +1,129 @@
+//! Bounded reads of files that somebody else writes.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+use crate::platform;
+use crate::problem::Problem;
+
+/// Larger files are no certificates: a set of 64 with long names has a quarter of this.
+pub const MOST_BYTES: u64 = 1 << 20;
+
+/// What a file held.
+pub struct Content {
+    /// Its bytes; wiped when dropped, because it may be a key.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Its write time, of the file that links led to.
+    pub modified: SystemTime,
+}
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Not there, or a link that leads nowhere.
+    #[error("{} is not there", .0.display())]
+    Missing(PathBuf),
+    /// The permissions are in the way.
+    #[error("{} may not be read by this user", .0.display())]
+    Forbidden(PathBuf),
+    /// A folder, pipe, socket or device.
+    #[error("{} is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// More than [`MOST_BYTES`].
+    #[error("{} is larger than {} kB", .0.display(), MOST_BYTES / 1024)]
+    TooLarge(PathBuf),
+    /// Anything else.
+    #[error("{} cannot be read: {}", .0.display(), .1)]
+    Io(PathBuf, std::io::Error),
+}
+
+impl ReadError {
+    /// With code and remedy.
+    pub fn problem(&self) -> Problem {
+        let (code, remedy) = match self {
+            Self::Missing(_) => {
+                ("missing", "see that the path is right; certhook goes on when the file comes")
+            }
+            Self::Forbidden(_) => {
+                ("forbidden", "let certhook's user read the file and pass the folders above it")
+            }
+            Self::NotAFile(_) => ("not_a_file", "name a PEM file"),
+            Self::TooLarge(_) => {
+                ("too_large", "name a PEM file that holds one certificate, its chain and its key")
+            }
+            Self::Io(..) => ("io", "see the system's log for the disk"),
+        };
+        Problem::new(code, crate::problem::printable(&self.to_string(), 300), remedy)
+    }
+
+    fn from_io(path: &Path, error: std::io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Self::Missing(path),
+            ErrorKind::PermissionDenied => Self::Forbidden(path),
+            _ => Self::Io(path, error),
+        }
+    }
+}
+
+/// Reads a regular file of at most [`MOST_BYTES`]; never waits for a pipe's other end.
+///
+/// # Errors
+/// [`ReadError`], which names the file.
+pub fn read(path: &Path) -> Result<Content, ReadError> {
+    let error = |error| ReadError::from_io(path, error);
+    let file = platform::open_to_read(path).map_err(error)?;
+    let metadata = file.metadata().map_err(error)?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotAFile(path.to_owned()));
+    }
+    if metadata.len() > MOST_BYTES {
+        return Err(ReadError::TooLarge(path.to_owned()));
+    }
+    let bytes = read_bounded(&file, metadata.len()).map_err(error)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(ReadError::TooLarge(path.to_owned()));
+    }
+    Ok(Content { bytes, modified: metadata.modified().map_err(error)? })
+}
+
+/// One buffer from the beginning, so that no copy of a key is left behind by growing it.
+fn read_bounded(file: &File, expected: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let capacity = usize::try_from(expected).unwrap_or(0) + 4096;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path()), Err(ReadError::NotAFile(_))));
+        assert!(matches!(read(Path::new("/dev/zero")), Err(ReadError::NotAFile(_))));
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(read(&pipe), Err(ReadError::NotAFile(_))));
+        assert!(matches!(read(&folder.path().join("none")), Err(ReadError::Missing(_))));
+        let link = folder.path().join("loop");
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        assert!(matches!(read(&link), Err(ReadError::Io(..))));
+    }
+
+    #[test]
+    fn large_files_are_refused_and_small_ones_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![b'a'; 1 << 20]).unwrap();
+        assert_eq!(read(&path).unwrap().bytes.len(), 1 << 20);
+        std::fs::write(&path, vec![b'a'; (1 << 20) + 1]).unwrap();
+        assert!(matches!(read(&path), Err(ReadError::TooLarge(_))));
+    }
+}

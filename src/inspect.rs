@@ -1,0 +1,82 @@
+//! A site's files to a whole set, or why there is none.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::agent::{Incomplete, Seen};
+use crate::certificate::{self, Fault, Key, Part};
+use crate::config::KeyAt;
+use crate::files::{self, ReadError};
+use crate::problem::{Problem, printable};
+
+/// Where a site's set is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Leaf and chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: KeyAt,
+}
+
+/// Reads and judges a set at the time `now`. The key is read after the certificate.
+///
+/// # Errors
+/// [`Incomplete`], with the file at fault.
+pub fn inspect(place: &Place, now: Timestamp) -> Result<Seen, Incomplete> {
+    let certificate = files::read(&place.certificate).map_err(unreadable)?;
+    let key = match &place.key {
+        KeyAt::Elsewhere(_) => None,
+        KeyAt::File(path) if *path == place.certificate => {
+            Some(files::Content { bytes: certificate.bytes.clone(), modified: certificate.modified })
+        }
+        KeyAt::File(path) => Some(files::read(path).map_err(unreadable)?),
+    };
+    let key = key.as_ref().map_or(Key::Elsewhere, |content| Key::Pem(&content.bytes));
+    let bundle =
+        certificate::inspect(&certificate.bytes, key, now).map_err(|fault| incomplete(place, &fault, now))?;
+    // A write time before 1970 or beyond the calendar is taken as 1970: it is a number to report, no more.
+    let written_at = Timestamp::try_from(certificate.modified).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(Seen { bundle, written_at, age: between(written_at, now) })
+}
+
+fn unreadable(error: ReadError) -> Incomplete {
+    Incomplete { problem: error.problem(), after: None }
+}
+
+fn incomplete(place: &Place, fault: &Fault, now: Timestamp) -> Incomplete {
+    let key = match &place.key {
+        KeyAt::File(path) => path.as_path(),
+        KeyAt::Elsewhere(name) => Path::new(name),
+    };
+    let path = match fault {
+        Fault::Empty(part) | Fault::NotPem(part) | Fault::Truncated(part) | Fault::Malformed(part, _) => {
+            match part {
+                Part::Certificate => &place.certificate,
+                Part::Key => key,
+            }
+        }
+        _ => &place.certificate,
+    };
+    let path = printable(&path.display().to_string(), 200);
+    let message = match fault {
+        Fault::KeyMismatch => {
+            format!(
+                "the key {} does not belong to the certificate {path}",
+                printable(&key.display().to_string(), 200)
+            )
+        }
+        _ => format!("{path}: {fault}"),
+    };
+    let after = match fault {
+        Fault::NotYetValid(from) => Some(between(now, *from) + Duration::from_secs(1)),
+        _ => None,
+    };
+    Incomplete { problem: Problem::new(fault.code(), message, fault.remedy()), after }
+}
+
+/// Zero where `later` is not later.
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}

@@ -1,0 +1,263 @@
+//! The SQLite database: what was recorded, what the portal is to know, what was spent, what happened.
+//!
+//! A second process may read and write at the same time. What is acknowledged here survives a power cut
+//! (WAL with `synchronous=FULL`). Times come in as data.
+
+mod budget;
+mod history;
+mod reports;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::agent::{How, Recorded};
+use crate::certificate::Fingerprint;
+use crate::platform;
+use crate::problem::Problem;
+pub use budget::{PortalList, Purpose, Refusal, Usage};
+pub use history::Entry;
+pub use reports::{Report, ReportState};
+
+/// Step N brings a database of version N - 1 to version N. Never change one that was released.
+const MIGRATIONS: [&str; 1] = [include_str!("ledger/schema.sql")];
+
+/// Another process's write is waited for so long.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: Mutex<Connection>,
+}
+
+/// Why the ledger could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The folder or the file.
+    #[error("{}: {}", .0.display(), .1)]
+    Io(PathBuf, std::io::Error),
+    /// Written by a later version.
+    #[error("it was written by a newer certhook (version {found} of the format, this one knows {known})")]
+    Newer {
+        /// The file's version.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+    },
+    /// SQLite's words.
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl LedgerError {
+    /// With code and remedy.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        };
+        let (code, remedy) = match (self, code) {
+            (Self::Io(..), _) => {
+                ("ledger_io", "see that state_dir is there and certhook's user may write in it")
+            }
+            (Self::Newer { .. }, _) => {
+                ("ledger_newer", "install that version again, or move the ledger away")
+            }
+            (_, Some(ErrorCode::DiskFull)) => ("disk_full", "make room on the disk that holds state_dir"),
+            (_, Some(ErrorCode::ReadOnly)) => ("ledger_read_only", "let certhook's user write in state_dir"),
+            (_, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => (
+                "ledger_corrupt",
+                "move ledger.db away; certhook begins a new one and asks the portal what it knows",
+            ),
+            _ => ("ledger", "see the disk that holds state_dir"),
+        };
+        Problem::new(code, format!("the ledger cannot be used: {self}"), remedy)
+    }
+}
+
+/// What is to be written down of a leaf that is served.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// The site's key.
+    pub site: String,
+    /// Leaf, set, chain length.
+    pub recorded: Recorded,
+    /// How it came.
+    pub how: How,
+    /// When its files were whole.
+    pub whole_at: Timestamp,
+    /// When the server had loaded it.
+    pub reloaded_at: Option<Timestamp>,
+    /// When the wire showed it.
+    pub served_at: Timestamp,
+    /// What the portal is to know of it, if anything.
+    pub report: Option<NewReport>,
+}
+
+/// A report to come.
+#[derive(Debug, Clone)]
+pub struct NewReport {
+    /// The certificate's host names, joined by commas.
+    pub hosts: String,
+    /// As the portal wants it.
+    pub remote_create_date: String,
+    /// The certificate's end.
+    pub not_after: Timestamp,
+}
+
+impl Ledger {
+    /// Where the database is in a state folder.
+    pub fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("ledger.db")
+    }
+
+    /// Opens the ledger, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn open(state_dir: &Path) -> Result<Self, LedgerError> {
+        let path = Self::path(state_dir);
+        platform::create_private_folder(state_dir)
+            .map_err(|error| LedgerError::Io(state_dir.to_owned(), error))?;
+        // Made here and not by SQLite, which would make it readable for all.
+        platform::open_private(&path).map_err(|error| LedgerError::Io(path.clone(), error))?;
+        Self::with(Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?)
+    }
+
+    /// Opens a ledger that is there; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn open_existing(state_dir: &Path) -> Result<Option<Self>, LedgerError> {
+        match Self::path(state_dir).try_exists() {
+            Ok(true) => Self::open(state_dir).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(LedgerError::Io(Self::path(state_dir), error)),
+        }
+    }
+
+    fn with(mut connection: Connection) -> Result<Self, LedgerError> {
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// The last recorded leaf of every site.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn recorded(&self) -> Result<HashMap<String, Recorded>, LedgerError> {
+        let connection = self.lock();
+        let mut query = connection.prepare_cached("SELECT site, leaf, chain_set, intermediates FROM site")?;
+        let rows = query.query_map([], |row| {
+            let recorded = Recorded {
+                leaf: fingerprint(row, 1)?,
+                set: fingerprint(row, 2)?,
+                intermediates: row.get(3)?,
+            };
+            Ok((row.get(0)?, recorded))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes down that a leaf is served, together with the report it calls for, in one step. Doing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing is written then.
+    pub fn install(&self, installation: &Installation, now: Timestamp) -> Result<(), LedgerError> {
+        let Installation { site, recorded, how, .. } = installation;
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO site (site, leaf, chain_set, intermediates, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (site) DO UPDATE SET leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
+                (site, recorded.leaf.to_string(), recorded.set.to_string(), recorded.intermediates, milliseconds(now)),
+            )?;
+            let note = |at: Timestamp, event: &str| {
+                history::append(transaction, &Entry::new(at, site, event).about(&recorded.leaf))
+            };
+            match how {
+                How::Adopted => note(installation.served_at, "adopted")?,
+                How::Installed | How::Restored => {
+                    note(installation.whole_at, "whole")?;
+                    if let Some(at) = installation.reloaded_at {
+                        note(at, "reloaded")?;
+                    }
+                    note(installation.served_at, "served")?;
+                }
+            }
+            if let Some(report) = &installation.report {
+                reports::enqueue(transaction, site, &recorded.leaf, report, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One transaction that takes the write lock at its beginning: what it reads stays true until it ends.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, LedgerError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+    };
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if version(connection)? == known {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Asked again: another process may have done it meanwhile.
+    let found = version(&transaction)?;
+    if found > known {
+        return Err(LedgerError::Newer { found, known });
+    }
+    for step in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn milliseconds(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(row.get(column)?).map_err(|error| unusable(column, error))
+}
+
+fn fingerprint(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Fingerprint> {
+    row.get::<_, String>(column)?.parse().map_err(|error| unusable(column, error))
+}
+
+fn unusable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

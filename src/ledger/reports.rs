@@ -1,0 +1,199 @@
+//! Reports: durable before the courier sees them, ended only by the portal's echo.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction};
+
+use super::{Entry, Ledger, LedgerError, NewReport, fingerprint, history, milliseconds, timestamp};
+use crate::certificate::Fingerprint;
+use crate::problem::Problem;
+
+/// Where a report stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportState {
+    /// To be sent at its time.
+    Pending,
+    /// The portal has echoed it.
+    Delivered,
+    /// The portal has refused it; somebody has to look.
+    Held,
+}
+
+/// One report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Its number in the ledger.
+    pub id: i64,
+    /// The site's key.
+    pub site: String,
+    /// The leaf.
+    pub fingerprint: Fingerprint,
+    /// The certificate's host names, joined by commas.
+    pub hosts: String,
+    /// As the portal wants it.
+    pub remote_create_date: String,
+    /// Where it stands.
+    pub state: ReportState,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it is sent next, while it is pending.
+    pub next_attempt_at: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Why it was not taken the last time: code and words.
+    pub error: Option<(String, String)>,
+}
+
+const COLUMNS: &str = "id, site, fingerprint, hosts, remote_create_date, state, attempts, \
+                       next_attempt_at, error_code, error, created_at";
+
+/// Adds a report unless this certificate has one; an older one of the site that was not delivered is superseded.
+pub(super) fn enqueue(
+    transaction: &Transaction<'_>,
+    site: &str,
+    leaf: &Fingerprint,
+    report: &NewReport,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let leaf = leaf.to_string();
+    transaction.execute(
+        "UPDATE report SET state = 'superseded', ended_at = ?3
+         WHERE site = ?1 AND fingerprint <> ?2 AND state IN ('pending', 'held')",
+        (site, &leaf, milliseconds(now)),
+    )?;
+    // Two sites may use one certificate: the portal has one record of it.
+    let known = transaction
+        .query_row("SELECT 1 FROM report WHERE fingerprint = ?1 AND state <> 'superseded'", [&leaf], |_| {
+            Ok(())
+        })
+        .optional()?;
+    if known.is_some() {
+        return Ok(());
+    }
+    transaction.execute(
+        "INSERT INTO report (site, fingerprint, hosts, remote_create_date, not_after, state, next_attempt_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?6)
+         ON CONFLICT (site, fingerprint) DO UPDATE
+         SET state = 'pending', next_attempt_at = ?6, remote_create_date = ?4, ended_at = NULL",
+        (
+            site,
+            &leaf,
+            &report.hosts,
+            &report.remote_create_date,
+            milliseconds(report.not_after),
+            milliseconds(now),
+        ),
+    )?;
+    Ok(())
+}
+
+impl Ledger {
+    /// The pending report whose turn is next, due or not.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn next_report(&self) -> Result<Option<Report>, LedgerError> {
+        let connection = self.lock();
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM report WHERE state = 'pending' ORDER BY next_attempt_at, id LIMIT 1"
+        ))?;
+        Ok(query.query_row([], read).optional()?)
+    }
+
+    /// The report of a certificate, whichever of its sites it was made for.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn report_of(&self, leaf: &Fingerprint) -> Result<Option<Report>, LedgerError> {
+        let connection = self.lock();
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM report WHERE fingerprint = ?1 AND state <> 'superseded'"
+        ))?;
+        Ok(query.query_row([leaf.to_string()], read).optional()?)
+    }
+
+    /// The portal has echoed it.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn delivered(&self, report: &Report, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET state = 'delivered', ended_at = ?2, error_code = NULL, error = NULL WHERE id = ?1",
+                (report.id, milliseconds(now)),
+            )?;
+            let entry = Entry::new(now, &report.site, "reported").about(&report.fingerprint);
+            history::append(transaction, &entry.saying(&report.remote_create_date))
+        })
+    }
+
+    /// It was not taken and is sent again at `at`.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn postpone(
+        &self,
+        report: &Report,
+        at: Timestamp,
+        why: &Problem,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET next_attempt_at = ?2, error_code = ?3, error = ?4 WHERE id = ?1",
+                (report.id, milliseconds(at), &why.code, &why.message),
+            )?;
+            let entry = Entry::new(now, &report.site, "report_failed").about(&report.fingerprint);
+            history::append(transaction, &entry.saying(&why.message))
+        })
+    }
+
+    /// It was refused, and is held until something changes.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn hold(&self, report: &Report, why: &Problem, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET state = 'held', error_code = ?2, error = ?3 WHERE id = ?1 AND state = 'pending'",
+                (report.id, &why.code, &why.message),
+            )?;
+            let entry = Entry::new(now, &report.site, "report_held").about(&report.fingerprint);
+            history::append(transaction, &entry.saying(&why.message))
+        })
+    }
+
+    /// Held and postponed reports are due now, at an operator's word. How many there are.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn release_reports(&self, now: Timestamp) -> Result<usize, LedgerError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET state = 'pending', next_attempt_at = ?1 WHERE state IN ('held', 'pending')",
+                [milliseconds(now)],
+            )
+        })
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
+    let state = match row.get_ref(5)?.as_str()? {
+        "delivered" => ReportState::Delivered,
+        "held" => ReportState::Held,
+        _ => ReportState::Pending,
+    };
+    let code: Option<String> = row.get(8)?;
+    let words: Option<String> = row.get(9)?;
+    Ok(Report {
+        id: row.get(0)?,
+        site: row.get(1)?,
+        fingerprint: fingerprint(row, 2)?,
+        hosts: row.get(3)?,
+        remote_create_date: row.get(4)?,
+        state,
+        attempts: row.get(6)?,
+        next_attempt_at: timestamp(row, 7)?,
+        created_at: timestamp(row, 10)?,
+        error: code.zip(words),
+    })
+}

@@ -1,0 +1,32 @@
+//! certhook sees to it that a renewed TLS certificate is served, and then tells the portal.
+//!
+//! ```text
+//! watch ─▶ inspect ─▶ agent ─▶ server ─▶ probe ─▶ ledger ─▶ courier ─▶ portal
+//! hint     files→     decides   reload    wire→    record    report
+//!          bundle                         leaf
+//! ```
+//!
+//! Data goes one way along this line, and each room stands at one place on it. [`daemon`] is the only
+//! loop: it takes events, hands them to the pure [`agent`], and performs the actions that come back.
+//! Dependencies point inward: `cli → daemon → {agent, adapters}`; adapters know the types of `agent` and
+//! `certificate` and not each other (but `courier → ledger, portal`); `agent → certificate → nothing of ours`.
+
+pub mod agent;
+pub mod certificate;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod courier;
+pub mod crash;
+pub mod daemon;
+pub mod files;
+pub mod inspect;
+pub mod ledger;
+pub mod platform;
+pub mod portal;
+pub mod probe;
+pub mod problem;
+pub mod server;
+pub mod status;
+pub mod telemetry;
+pub mod watch;

@@ -1,0 +1,7 @@
+//! `certhook`: parses, runs, exits. Everything else is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    certhook::cli::run()
+}

@@ -1,0 +1,7 @@
+//! What differs between systems: opening files, locks and permissions, the control socket, signals.
+//! What a system cannot do is an error that says so.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub use unix::*;

@@ -1,0 +1,207 @@
+//! Linux, and whatever is like it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The two ends of the control socket.
+pub type ControlStream = UnixStream;
+/// See [`listen`].
+pub type ControlListener = UnixListener;
+
+/// Opens without waiting for the other end of a pipe.
+///
+/// # Errors
+/// The system's.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Creates a folder that only its owner may enter; one that is there stays as it is.
+///
+/// # Errors
+/// The system's.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens or creates a file that only its owner may read or write.
+///
+/// # Errors
+/// The system's.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Whether users other than the owner and the group may read the file; its mode as text if so.
+///
+/// # Errors
+/// The system's.
+pub fn readable_by_others(path: &Path) -> io::Result<Option<String>> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    Ok((mode & 0o007 != 0).then(|| format!("{:04o}", mode & 0o7777)))
+}
+
+/// Keeps keys and secrets out of core dumps, also those that a program takes from a pipe.
+pub fn forbid_core_dumps() {
+    let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0).and_then(|()| nix::sys::prctl::set_dumpable(false));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "core dumps could not be forbidden");
+    }
+}
+
+/// The control socket, for its owner alone. Whoever calls holds the state folder's lock, so one that is
+/// there was left behind.
+///
+/// # Errors
+/// The system's.
+pub fn listen(path: &Path) -> io::Result<ControlListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Takes one caller.
+///
+/// # Errors
+/// The system's.
+pub async fn accept(listener: &ControlListener) -> io::Result<ControlStream> {
+    listener.accept().await.map(|(stream, _)| stream)
+}
+
+/// Calls the agent.
+///
+/// # Errors
+/// The system's; none is listening is one of them.
+pub async fn connect(path: &Path) -> io::Result<ControlStream> {
+    UnixStream::connect(path).await
+}
+
+/// The signals that end the agent.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on these signals do not kill the process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The process group of its own that a command runs in is ended as a whole.
+pub fn end_group(leader: u32) {
+    let Ok(leader) = i32::try_from(leader) else { return };
+    // It may be gone already; then there is nothing to end.
+    let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), nix::sys::signal::Signal::SIGKILL);
+}
+
+/// What tells one file from another and one content from the next, without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+    modified: (i64, i64),
+}
+
+/// The file's signature, links followed; `None` where there is no file.
+pub fn signature(path: &Path) -> Option<Signature> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Signature {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    })
+}
+
+/// What tells a folder from another of the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The identity of what is at `path`, links not followed; `None` where there is nothing.
+pub fn identity(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A link, and where it leads.
+    Link(PathBuf),
+    /// Anything else, or nothing.
+    Other,
+}
+
+/// What is at `path`, links not followed.
+pub fn kind(path: &Path) -> Kind {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Kind::Folder,
+        Ok(metadata) if metadata.is_symlink() => std::fs::read_link(path).map_or(Kind::Other, Kind::Link),
+        _ => Kind::Other,
+    }
+}
+
+/// Whether the folder's file system tells of changes: network file systems take a watch and stay silent.
+#[cfg(target_os = "linux")]
+pub fn gives_events(folder: &Path) -> bool {
+    use nix::sys::statfs::{
+        CODA_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs,
+    };
+    /// From Linux's magic.h, absent from nix: 9P, Ceph, CIFS, SMB 2, AFS.
+    const OTHERS: [FsType; 5] = [
+        FsType(0x0102_1997),
+        FsType(0x00c3_6400),
+        FsType(0xff53_4d42),
+        FsType(0xfe53_4d42),
+        FsType(0x5346_414f),
+    ];
+    let silent = [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CODA_SUPER_MAGIC, FUSE_SUPER_MAGIC];
+    statfs(folder).is_ok_and(|found| {
+        let kind = found.filesystem_type();
+        !silent.contains(&kind) && !OTHERS.contains(&kind)
+    })
+}
+
+/// Ends this process as nothing can prevent: for crash tests.
+#[cfg(debug_assertions)]
+pub fn kill_self() {
+    let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
+}
+
+/// Whether this user may run the program.
+pub fn may_run(program: &Path) -> bool {
+    program.is_file() && nix::unistd::access(program, nix::unistd::AccessFlags::X_OK).is_ok()
+}

@@ -1,0 +1,313 @@
+//! The portal's client: tokens, the list of certificates, the report of an installation.
+//!
+//! Every failure says what is to happen next: try again, get a new token, or hold. The words of an answer
+//! are bounded, made printable, and freed of secrets before anybody sees them.
+
+mod token;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use crate::certificate::Hosts;
+use crate::config;
+use crate::problem::{Problem, printable};
+use token::Tokens;
+pub use wire::Certificate;
+
+/// The largest answer that is read: a list of some thousand certificates.
+const MOST_ANSWER: usize = 4 << 20;
+/// So much of an error's text is shown.
+const MOST_WORDS: usize = 300;
+
+/// What follows a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again, not before the time that the other side asked for.
+    Again(Option<Duration>),
+    /// The token was refused: get another and try again.
+    NewToken,
+    /// Trying again is in vain until somebody changes something.
+    Hold,
+}
+
+/// A request that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What follows.
+    pub next: Next,
+    /// What went wrong.
+    pub problem: Problem,
+}
+
+/// What a status that is no 2xx means. The only place that decides it.
+pub fn after_status(status: u16, retry_after: Option<Duration>) -> Next {
+    match status {
+        401 => Next::NewToken,
+        408 | 425 | 429 => Next::Again(retry_after),
+        400..=499 => Next::Hold,
+        // A redirect is not followed: the token belongs to this host. It may be a gateway's maintenance page.
+        _ => Next::Again(retry_after),
+    }
+}
+
+/// The client. Nothing is opened or loaded before its first request.
+pub struct Portal {
+    config: config::Portal,
+    http: OnceCell<reqwest::Client>,
+    tokens: Tokens,
+}
+
+impl Portal {
+    /// A client for this configuration.
+    pub fn new(config: config::Portal) -> Self {
+        Self { config, http: OnceCell::new(), tokens: Tokens::default() }
+    }
+
+    /// Sees to it that there is a token; costs no request of the portal's.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn authorise(&self) -> Result<(), Failure> {
+        self.token().await.map(drop)
+    }
+
+    /// Forgets the token, because the portal refused it.
+    pub fn forget_token(&self) {
+        self.tokens.forget();
+    }
+
+    /// All certificates of the subscription.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn list(&self) -> Result<Vec<Certificate>, Failure> {
+        let answer = self.call(Method::GET, "/api/v2/CertificateList", |request| request).await?;
+        wire::list(&answer).map_err(|error| self.unusable(&error))
+    }
+
+    /// Tells that a certificate was installed; `Ok` only if the portal echoes it.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn report(&self, id: i64, name: &str, remote_create_date: &str) -> Result<(), Failure> {
+        let report = wire::Report { id, name, remote_create_date };
+        let answer = self.call(Method::POST, "/api/v2/Certificate", |request| request.json(&report)).await?;
+        wire::echoes(&answer, &report).map_err(|error| self.unusable(&error))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        build: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Vec<u8>, Failure> {
+        let token = self.token().await?;
+        let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| {
+            let problem = Problem::new(
+                "bad_token",
+                "the login service's token holds characters that no header may",
+                "see login",
+            );
+            Failure { next: Next::Again(None), problem }
+        })?;
+        bearer.set_sensitive(true);
+        let url = format!("{}{path}", self.config.endpoint.as_str());
+        let request = build(self.http().await?.request(method, url).header(AUTHORIZATION, bearer));
+        self.send("portal", request).await
+    }
+
+    async fn token(&self) -> Result<Arc<SecretString>, Failure> {
+        self.tokens.get(|| self.ask_token()).await
+    }
+
+    async fn ask_token(&self) -> Result<token::Token, Failure> {
+        let secret = self.client_secret()?;
+        let url = format!("{}/{}/oauth2/token", self.config.login.as_str(), self.config.tenant_id);
+        let request = self.http().await?.post(url).form(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.config.client_id),
+            ("client_secret", secret.expose_secret()),
+            ("resource", "https://management.core.windows.net"),
+        ]);
+        let answer = self.send("login service", request).await.map_err(|mut failure| {
+            // Whatever it says of the credentials, they can be mended without certhook being told.
+            if failure.next != Next::Again(None) && !matches!(failure.next, Next::Again(Some(_))) {
+                failure.next = Next::Again(None);
+                failure.problem.code = "credentials_refused".to_owned();
+                failure.problem.remedy =
+                    "see that tenant_id, client_id and the client secret are right".to_owned();
+            }
+            failure
+        })?;
+        let answer = Zeroizing::new(answer);
+        token::Token::parse(&answer).map_err(|error| self.unusable(&error))
+    }
+
+    /// Read at each use: it can be replaced while certhook runs.
+    fn client_secret(&self) -> Result<SecretString, Failure> {
+        let failed = |problem| Failure { next: Next::Again(None), problem };
+        let content = crate::files::read(&self.config.secret.path).map_err(|error| {
+            let mut problem = error.problem();
+            problem.message = format!("the client secret: {}", problem.message);
+            failed(problem)
+        })?;
+        let text = std::str::from_utf8(&content.bytes).unwrap_or_default().trim();
+        if text.is_empty() {
+            let message =
+                format!("the client secret {} is empty or no text", self.config.secret.path.display());
+            return Err(failed(Problem::new(
+                "no_secret",
+                message,
+                "write the secret of the application into it",
+            )));
+        }
+        Ok(SecretString::from(text))
+    }
+
+    async fn send(&self, who: &str, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let mut response = request.send().await.map_err(|error| broken(who, &error))?;
+        let status = response.status();
+        let retry_after = retry_after(&response);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| broken(who, &error))? {
+            if body.len() + chunk.len() > MOST_ANSWER {
+                let message = format!("the {who} answered with more than {} MB", MOST_ANSWER >> 20);
+                let problem =
+                    Problem::new("answer_too_large", message, "see that endpoint and login are right");
+                return Err(Failure { next: Next::Again(None), problem });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(body);
+        }
+        let words = self.words(&body);
+        let problem = Problem::new(
+            &format!("http_{}", status.as_u16()),
+            format!(
+                "the {who} answered {}{}{words}",
+                status.as_u16(),
+                if words.is_empty() { "" } else { ": " }
+            ),
+            match after_status(status.as_u16(), None) {
+                Next::Hold => "mend what it says, then run: certhook sync --retry",
+                _ => "certhook tries again by itself",
+            },
+        );
+        Err(Failure { next: after_status(status.as_u16(), retry_after), problem })
+    }
+
+    /// An answer's text without what must not be seen.
+    fn words(&self, body: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
+        for secret in [self.client_secret().ok(), self.tokens.known().map(|token| (*token).clone())]
+            .into_iter()
+            .flatten()
+        {
+            text = text.replace(secret.expose_secret(), "[secret]");
+        }
+        if text.trim_start().starts_with('<') {
+            return "a page of HTML".to_owned();
+        }
+        printable(&text, MOST_WORDS)
+    }
+
+    fn unusable(&self, error: &wire::Unusable) -> Failure {
+        let words = self.words(error.to_string().as_bytes());
+        Failure {
+            next: Next::Again(None),
+            problem: Problem::new(
+                "bad_answer",
+                words,
+                "see that endpoint and login are right; certhook tries again by itself",
+            ),
+        }
+    }
+
+    async fn http(&self) -> Result<&reqwest::Client, Failure> {
+        self.http.get_or_try_init(|| async { client(self.config.timeout) }).await.map_err(|message| Failure {
+            next: Next::Again(None),
+            problem: Problem::new(
+                "no_client",
+                message,
+                "install the system's root certificates (ca-certificates)",
+            ),
+        })
+    }
+}
+
+/// The only place that makes HTTP clients.
+fn client(timeout: Duration) -> Result<reqwest::Client, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(loaded.certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be used: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(10)))
+        .user_agent(concat!("certhook/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| format!("the HTTP client cannot be made: {error}"))
+}
+
+fn broken(who: &str, error: &reqwest::Error) -> Failure {
+    // The innermost cause says most; the URL says nothing new.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let what = match error {
+        _ if error.is_timeout() => "did not answer in time".to_owned(),
+        _ if error.is_connect() => {
+            format!("cannot be reached: {}", printable(&cause.to_string(), MOST_WORDS))
+        }
+        _ => format!("broke off: {}", printable(&cause.to_string(), MOST_WORDS)),
+    };
+    let problem =
+        Problem::new("portal_unreachable", format!("the {who} {what}"), "certhook tries again by itself");
+    Failure { next: Next::Again(None), problem }
+}
+
+/// Seconds, or a date; at most a week, whatever is asked.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    wire::retry_after(text, jiff::Timestamp::now())
+}
+
+/// Whether two names of the portal's mean one certificate.
+pub fn same_name(a: &str, b: &str) -> bool {
+    Hosts::from_portal_name(a) == Hosts::from_portal_name(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_one_meaning() {
+        let soon = Some(Duration::from_secs(7));
+        assert_eq!(after_status(401, None), Next::NewToken);
+        for again in [301, 302, 408, 429, 500, 502, 503, 504, 599] {
+            assert_eq!(after_status(again, soon), Next::Again(soon), "{again}");
+        }
+        for hold in [400, 403, 404, 405, 409, 410, 422] {
+            assert_eq!(after_status(hold, soon), Next::Hold, "{hold}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A reload by a command: no shell, a process group of its own, a time limit, its output in the log.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::platform;
+use crate::problem::{Problem, printable};
+
+/// So much of a command's output is kept, from its beginning.
+const MOST_OUTPUT: u64 = 16 * 1024;
+
+/// A program and its arguments.
+#[derive(Debug, Clone)]
+pub(super) struct Command {
+    argv: Vec<String>,
+    patience: Duration,
+}
+
+/// How a program ended, and what it said.
+pub(super) struct Ended {
+    pub(super) success: bool,
+    pub(super) how: String,
+    pub(super) output: String,
+}
+
+impl Command {
+    pub(super) fn new(argv: &[String], patience: Duration) -> Self {
+        Self { argv: argv.to_vec(), patience }
+    }
+
+    /// Runs it as a server's reload.
+    pub(super) async fn run(&self, server: &str) -> Result<Duration, Problem> {
+        let begun = Instant::now();
+        let ended = self.output().await?;
+        for line in ended.output.lines() {
+            tracing::info!(server, output = %printable(line, 500), "reload command");
+        }
+        if ended.success {
+            return Ok(begun.elapsed());
+        }
+        let words = ended.output.lines().last().unwrap_or_default();
+        let message = format!("{} ended with {}: {}", self.program(), ended.how, printable(words, 300));
+        Err(Problem::new(
+            "reload_command",
+            message,
+            "run the command by hand to see why; certhook tries again by itself",
+        ))
+    }
+
+    /// Runs it to its end, or ends its whole process group when its time is over.
+    pub(super) async fn output(&self) -> Result<Ended, Problem> {
+        let [program, arguments @ ..] = self.argv.as_slice() else {
+            return Err(Problem::new("reload_command", "there is no reload command", "name one with reload"));
+        };
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // What the service manager hands to certhook alone is not for its children.
+        command.env_remove("CREDENTIALS_DIRECTORY").env_remove("NOTIFY_SOCKET");
+        command.process_group(0).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| {
+            let message = format!("{program} cannot be run: {error}");
+            Problem::new(
+                "reload_command",
+                message,
+                "see that the program is there and may be run by certhook's user",
+            )
+        })?;
+        let group = child.id();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let all = async { tokio::join!(child.wait(), read(stdout), read(stderr)) };
+        let Ok((status, mut output, errors)) = timeout(self.patience, all).await else {
+            if let Some(group) = group {
+                platform::end_group(group);
+            }
+            let message = format!("{program} did not end within {} s and was ended", self.patience.as_secs());
+            return Err(Problem::new("reload_timeout", message, "run it by hand, or raise reload_timeout"));
+        };
+        output.push_str(&errors);
+        match status {
+            Ok(status) => Ok(Ended { success: status.success(), how: status.to_string(), output }),
+            Err(error) => Ok(Ended { success: false, how: error.to_string(), output }),
+        }
+    }
+
+    pub(super) fn obstacles(&self) -> Vec<Problem> {
+        let program = Path::new(self.program());
+        if platform::may_run(program) {
+            return Vec::new();
+        }
+        let message = format!("the reload command {} cannot be run by this user", program.display());
+        vec![Problem::new("reload_command", message, "see that it is there and executable")]
+    }
+
+    fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+}
+
+/// Keeps the beginning and reads on to the end, so that a talkative program is not stopped by a full pipe.
+async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut kept = Vec::new();
+    // An error ends the output, not the reload.
+    let _ = (&mut stream).take(MOST_OUTPUT).read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&kept).into_owned()
+}

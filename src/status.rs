@@ -1,0 +1,253 @@
+//! What `status --json` says: names and shapes that programs outside rely on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Seen, Sighting};
+use crate::certificate::{Fingerprint, Leaf};
+use crate::config::Config;
+use crate::ledger::{Ledger, LedgerError, ReportState};
+use crate::problem::Problem;
+
+/// The whole of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent.
+    pub agent: Agent,
+    /// The portal; `null` where none is configured.
+    pub portal: Option<Portal>,
+    /// How files are watched.
+    pub watch: Watch,
+    /// The sites, in the configuration's order.
+    pub sites: Vec<Site>,
+}
+
+/// Whether an agent runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Whether it answered.
+    pub running: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// This host's part of the week's requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portal {
+    /// In the last seven days.
+    pub requests_used: u32,
+    /// Allowed in seven days.
+    pub requests_per_week: u32,
+    /// When the oldest of them no longer counts.
+    pub next_free_at: Option<Timestamp>,
+}
+
+/// How files are watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Sites whose folders give no events.
+    pub polled_sites: usize,
+    /// Why.
+    pub problem: Option<Problem>,
+}
+
+/// One site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The portal's name, if given, else the certificate's host names, else its path.
+    pub name: String,
+    /// Its server.
+    pub server: String,
+    /// `current`, `pending`, `reloading`, `verifying`, `waiting` or `unknown`.
+    pub state: String,
+    /// What is on disk.
+    pub certificate: Certificate,
+    /// What is on the wire; `null` while nobody has looked, or nobody answered.
+    pub served: Option<Served>,
+    /// What the portal knows.
+    pub report: Report,
+    /// What is wrong.
+    pub problem: Option<SiteProblem>,
+    /// Why the files are not whole, while they are not and it is no problem yet.
+    pub pending: Option<String>,
+}
+
+/// A certificate on disk; all but its path is `null` until it was seen whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The file that holds the leaf.
+    pub path: String,
+    /// SHA-256 of the leaf.
+    pub fingerprint: Option<String>,
+    /// Its host names.
+    pub hosts: Vec<String>,
+    /// Its end.
+    pub not_after: Option<Timestamp>,
+    /// The file's write time.
+    pub written_at: Option<Timestamp>,
+}
+
+/// A certificate on the wire: one that differs from the disk's, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// SHA-256 of the leaf.
+    pub fingerprint: String,
+    /// When it was seen.
+    pub checked_at: Timestamp,
+}
+
+/// A report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// `none`, `pending`, `delivered` or `held`.
+    pub state: String,
+    /// As the portal is told.
+    pub remote_create_date: Option<String>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it is sent next.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Why it was not taken the last time.
+    pub error: Option<String>,
+}
+
+/// A problem with its beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteProblem {
+    /// A stable word.
+    pub code: String,
+    /// What is wrong and where.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl SiteProblem {
+    /// With its beginning.
+    pub fn since(problem: &Problem, since: Timestamp) -> Self {
+        let Problem { code, message, remedy } = problem.clone();
+        Self { code, message, remedy, since }
+    }
+}
+
+impl Certificate {
+    /// Of a file, as far as it was seen.
+    pub fn of(path: &Path, seen: Option<&Seen>) -> Self {
+        let leaf = seen.map(|seen| &seen.bundle.leaf);
+        Self {
+            path: path.display().to_string(),
+            fingerprint: leaf.map(|leaf| leaf.fingerprint.to_string()),
+            hosts: leaf.map(|leaf| leaf.hosts.iter().map(str::to_owned).collect()).unwrap_or_default(),
+            not_after: leaf.map(|leaf| leaf.not_after),
+            written_at: seen.map(|seen| whole_seconds(seen.written_at)),
+        }
+    }
+}
+
+impl Served {
+    /// The sum of some sightings.
+    pub fn of(sightings: &[Sighting], on_disk: Option<&Leaf>, checked_at: Timestamp) -> Option<Self> {
+        let seen = || sightings.iter().filter_map(|sighting| sighting.outcome.as_ref().ok());
+        let differs = |leaf: &&Leaf| {
+            on_disk.is_none_or(|disk| disk.fingerprint != leaf.fingerprint && disk.hosts == leaf.hosts)
+        };
+        let same = |leaf: &&Leaf| on_disk.is_some_and(|disk| disk.fingerprint == leaf.fingerprint);
+        let leaf = seen().find(differs).or_else(|| seen().find(same)).or_else(|| seen().next())?;
+        Some(Self { fingerprint: leaf.fingerprint.to_string(), checked_at: whole_seconds(checked_at) })
+    }
+}
+
+impl Report {
+    /// No report was ever wanted.
+    pub fn none() -> Self {
+        Self {
+            state: "none".into(),
+            remote_create_date: None,
+            attempts: 0,
+            next_attempt_at: None,
+            error: None,
+        }
+    }
+
+    /// What the ledger has of a certificate.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn of(ledger: Option<&Ledger>, leaf: Option<&Fingerprint>) -> Result<Self, LedgerError> {
+        let (Some(ledger), Some(leaf)) = (ledger, leaf) else { return Ok(Self::none()) };
+        let Some(report) = ledger.report_of(leaf)? else { return Ok(Self::none()) };
+        let state = match report.state {
+            ReportState::Pending => "pending",
+            ReportState::Delivered => "delivered",
+            ReportState::Held => "held",
+        };
+        Ok(Self {
+            state: state.to_owned(),
+            remote_create_date: Some(report.remote_create_date),
+            attempts: report.attempts,
+            next_attempt_at: (report.state == ReportState::Pending)
+                .then(|| whole_seconds(report.next_attempt_at)),
+            error: report.error.map(|(_, words)| words),
+        })
+    }
+}
+
+impl Portal {
+    /// `None` where no portal is configured.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn of(config: &Config, ledger: Option<&Ledger>, now: Timestamp) -> Result<Option<Self>, LedgerError> {
+        let Some(portal) = &config.portal else { return Ok(None) };
+        let usage = ledger.map(|ledger| ledger.usage(now)).transpose()?;
+        Ok(Some(Self {
+            requests_used: usage.map_or(0, |usage| usage.used),
+            requests_per_week: portal.requests_per_week,
+            next_free_at: usage.and_then(|usage| usage.next_free_at).map(whole_seconds),
+        }))
+    }
+}
+
+impl Site {
+    /// Whether anything about it wants an eye: a problem, or a report that was not taken.
+    pub fn is_well(&self) -> bool {
+        self.problem.is_none()
+            && matches!(self.state.as_str(), "current" | "reloading" | "verifying")
+            && self.report.state != "held"
+            && self.report.error.is_none()
+    }
+}
+
+impl Status {
+    /// Whether all is well.
+    pub fn is_well(&self) -> bool {
+        self.sites.iter().all(Site::is_well)
+    }
+
+    /// Sites by name; several may share one.
+    pub fn by_name(&self) -> BTreeMap<&str, Vec<&Site>> {
+        let mut found: BTreeMap<&str, Vec<&Site>> = BTreeMap::new();
+        for site in &self.sites {
+            found.entry(&site.name).or_default().push(site);
+        }
+        found
+    }
+}
+
+/// For people and JSON alike, fractions of a second say nothing.
+pub fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// What a site is called: the configured name, else the certificate's host names, else its path.
+pub fn display_name(site: &crate::config::Site, leaf: Option<&Leaf>) -> String {
+    let hosts = leaf.map(|leaf| leaf.hosts.to_string()).filter(|hosts| !hosts.is_empty());
+    site.name.clone().or(hosts).unwrap_or_else(|| site.certificate.display().to_string())
+}

@@ -1,0 +1,287 @@
+//! File events as hints: "look at this site again", never what happened.
+//!
+//! The folders of every link on the way to a file are watched, not the file: a watch on a file dies with
+//! its inode, and a watch on a link's target misses the link. A folder that is not there yet is awaited
+//! in the nearest one above it. Where events cannot be had, [`Watcher::poll`] compares signatures.
+
+mod trail;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::agent::{Cause, SiteId};
+use crate::platform::{self, Signature};
+use crate::problem::Problem;
+use trail::Folder;
+
+/// What the watcher says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Look at this site.
+    Site(SiteId, Cause),
+    /// Events were lost: look at everything.
+    Lost,
+}
+
+/// The paths whose change concerns a site, shared with the thread that reads events.
+type Interest = Arc<Mutex<HashMap<PathBuf, Vec<SiteId>>>>;
+
+/// Watches the files of all sites.
+pub struct Watcher {
+    /// `None` where the system gives no events at all.
+    events: Option<RecommendedWatcher>,
+    interest: Interest,
+    followed: HashMap<SiteId, Followed>,
+    folders: HashMap<PathBuf, WatchedFolder>,
+    problem: Option<Problem>,
+}
+
+/// One site's files.
+struct Followed {
+    files: Vec<PathBuf>,
+    entries: Vec<PathBuf>,
+    folders: Vec<Folder>,
+    /// `Some` while the site's folders give no events.
+    polled: Option<Vec<Option<Signature>>>,
+}
+
+struct WatchedFolder {
+    identity: trail::Identity,
+    users: usize,
+    /// Whether the system took the watch.
+    armed: bool,
+}
+
+impl Watcher {
+    /// Hints go to `hints`, from another thread.
+    pub fn new(hints: UnboundedSender<Hint>) -> Self {
+        let interest = Interest::default();
+        let shared = Arc::clone(&interest);
+        let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
+        let config = notify::Config::default().with_event_kinds(wanted);
+        let handler = move |event| pass_on(event, &shared, &hints);
+        let (events, problem) = match RecommendedWatcher::new(handler, config) {
+            Ok(events) => (Some(events), None),
+            Err(error) => (None, Some(no_events(&error))),
+        };
+        Self { events, interest, followed: HashMap::new(), folders: HashMap::new(), problem }
+    }
+
+    /// Watches a site's files from now on, in place of those it had.
+    pub fn follow(&mut self, site: SiteId, files: Vec<PathBuf>) {
+        self.forget(site);
+        self.followed
+            .insert(site, Followed { files, entries: Vec::new(), folders: Vec::new(), polled: None });
+        self.rearm(site);
+    }
+
+    /// Sees whether links or folders on the way to a site's files have changed, and watches the new ones.
+    /// To be called before each look: arm, then look.
+    pub fn rearm(&mut self, site: SiteId) {
+        // Whatever changes while a watch is added is seen by going over it once more.
+        for _ in 0..8 {
+            let Some(followed) = self.followed.get(&site) else { return };
+            let (entries, folders) = trail::of_all(&followed.files);
+            if entries == followed.entries && folders == followed.folders {
+                return;
+            }
+            self.enter(site, entries, folders);
+        }
+    }
+
+    /// What keeps events from coming, if anything; polling goes on.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    /// How many sites are polled.
+    pub fn polled(&self) -> usize {
+        self.followed.values().filter(|followed| followed.polled.is_some()).count()
+    }
+
+    /// The polled sites that changed since the last call.
+    pub fn poll(&mut self) -> Vec<SiteId> {
+        let mut changed = Vec::new();
+        for (site, followed) in &mut self.followed {
+            let Some(known) = &mut followed.polled else { continue };
+            let now = signatures(&followed.files);
+            if now != *known {
+                *known = now;
+                changed.push(*site);
+            }
+        }
+        changed
+    }
+
+    fn enter(&mut self, site: SiteId, entries: Vec<PathBuf>, folders: Vec<Folder>) {
+        let mut silent = self.events.is_none();
+        for folder in &folders {
+            silent |= !self.arm(folder);
+        }
+        let Some(followed) = self.followed.get_mut(&site) else { return };
+        let old_entries = std::mem::replace(&mut followed.entries, entries.clone());
+        let old_folders = std::mem::replace(&mut followed.folders, folders);
+        followed.polled = match (silent, followed.polled.take()) {
+            (false, _) => None,
+            (true, Some(known)) => Some(known),
+            (true, None) => Some(signatures(&followed.files)),
+        };
+        self.with_interest(|interest| {
+            withdraw(interest, site, &old_entries);
+            for entry in entries {
+                interest.entry(entry).or_default().push(site);
+            }
+        });
+        self.release(&old_folders);
+    }
+
+    fn forget(&mut self, site: SiteId) {
+        if let Some(followed) = self.followed.remove(&site) {
+            self.with_interest(|interest| withdraw(interest, site, &followed.entries));
+            self.release(&followed.folders);
+        }
+    }
+
+    fn with_interest(&self, change: impl FnOnce(&mut HashMap<PathBuf, Vec<SiteId>>)) {
+        change(&mut self.interest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// One more user of a folder; whether it gives events.
+    fn arm(&mut self, folder: &Folder) -> bool {
+        let known = self.folders.get_mut(&folder.path);
+        if let Some(known) = known {
+            known.users += 1;
+            if known.identity == folder.identity && known.armed {
+                return true;
+            }
+            known.identity = folder.identity;
+        }
+        let replaced = self.folders.contains_key(&folder.path);
+        let armed = self.add_watch(&folder.path, replaced);
+        let entry = self.folders.entry(folder.path.clone());
+        entry.or_insert(WatchedFolder { identity: folder.identity, users: 1, armed }).armed = armed;
+        armed
+    }
+
+    fn add_watch(&mut self, folder: &Path, replaced: bool) -> bool {
+        let Some(events) = &mut self.events else { return false };
+        if replaced {
+            // The old watch went with the old folder, or looks at where it was moved to.
+            let _ = events.unwatch(folder);
+        }
+        if !platform::gives_events(folder) {
+            return false;
+        }
+        match events.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => true,
+            // Gone again: the folder above tells when it is back.
+            Err(error) if is_missing(&error) => true,
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "a folder gives no events and is polled");
+                self.problem.get_or_insert_with(|| cannot_watch(folder, &error));
+                false
+            }
+        }
+    }
+
+    fn release(&mut self, folders: &[Folder]) {
+        for folder in folders {
+            let Some(known) = self.folders.get_mut(&folder.path) else { continue };
+            known.users -= 1;
+            if known.users == 0 {
+                self.folders.remove(&folder.path);
+                if let Some(events) = &mut self.events {
+                    // It may have gone with its folder.
+                    let _ = events.unwatch(&folder.path);
+                }
+            }
+        }
+    }
+}
+
+fn withdraw(interest: &mut HashMap<PathBuf, Vec<SiteId>>, site: SiteId, entries: &[PathBuf]) {
+    for entry in entries {
+        if let Some(sites) = interest.get_mut(entry) {
+            sites.retain(|known| *known != site);
+            if sites.is_empty() {
+                interest.remove(entry);
+            }
+        }
+    }
+}
+
+fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
+    files.iter().map(|file| platform::signature(file)).collect()
+}
+
+/// Runs on the thread that reads events; what concerns no site ends here.
+fn pass_on(event: notify::Result<notify::Event>, interest: &Interest, hints: &UnboundedSender<Hint>) {
+    let event = match event {
+        Ok(event) if event.need_rescan() => return lost(hints),
+        Ok(event) => event,
+        Err(error) => {
+            tracing::warn!(%error, "file events may have been lost");
+            return lost(hints);
+        }
+    };
+    let Some(cause) = cause(&event.kind) else { return };
+    let interest = interest.lock().unwrap_or_else(PoisonError::into_inner);
+    for site in event.paths.iter().filter_map(|path| interest.get(path)).flatten() {
+        // The receiver is gone only when certhook stops.
+        let _ = hints.send(Hint::Site(*site, cause));
+    }
+}
+
+fn lost(hints: &UnboundedSender<Hint>) {
+    let _ = hints.send(Hint::Lost);
+}
+
+fn cause(kind: &EventKind) -> Option<Cause> {
+    match kind {
+        EventKind::Modify(ModifyKind::Data(_)) => Some(Cause::Writing),
+        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(_) => Some(Cause::Changed),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Cause::Changed),
+        EventKind::Access(_) => None,
+        EventKind::Any | EventKind::Other => Some(Cause::Changed),
+    }
+}
+
+fn is_missing(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn no_events(error: &notify::Error) -> Problem {
+    Problem::new(
+        "no_events",
+        format!("the system gives no file events ({error}); everything is polled"),
+        "raise fs.inotify.max_user_instances with sysctl",
+    )
+}
+
+fn cannot_watch(folder: &Path, error: &notify::Error) -> Problem {
+    let folder = crate::problem::printable(&folder.display().to_string(), 200);
+    if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
+        return Problem::new(
+            "watch_limit",
+            format!("{folder} cannot be watched, the limit of watches is reached; it is polled"),
+            "raise fs.inotify.max_user_watches with sysctl",
+        );
+    }
+    Problem::new(
+        "cannot_watch",
+        format!("{folder} cannot be watched ({error}); it is polled"),
+        "let certhook's user read the folder",
+    )
+}
+
+#[cfg(test)]
+mod tests;
