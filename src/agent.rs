@@ -16,7 +16,7 @@
 //!      │                    served, not yet     │                       ▼
 //!      │                    recorded            │                    Reloading{attempt}
 //!      │                                        ▼                       │ loaded
-//!      └──────────────── recorded ────────── Recording ◀─ twice served ─ Verifying{until, agreed}
+//!      └──────────────── recorded ────────── Recording ◀─ twice served ─ Verifying{until, shown}
 //!
 //!   from Probing, Reloading, Verifying, Recording:  failed ─▶ Waiting{retry_at} ─ hint, retry ─▶ Inspecting
 //! ```
@@ -49,12 +49,16 @@ pub const HOLD: Duration = Duration::from_secs(1);
 pub const LEAST_GATHER: Duration = Duration::from_millis(2);
 /// The share of a reload's time that the quiet before the next one takes: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
+/// After a reload old workers accept for a tenth of a second more (nginx); so long an old certificate on the
+/// wire is no reason for another reload.
+pub const OVERLAP: Duration = Duration::from_millis(300);
 /// The first pause after a failure; doubled each time.
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
 pub const LAST_RETRY: Duration = Duration::from_secs(300);
-/// So many handshakes in a row, on fresh connections, prove a certificate: old and new workers overlap.
-pub const AGREEMENTS: u8 = 2;
+/// The second of the two handshakes that prove a certificate comes at least so long after the reload: by then
+/// nginx's old workers no longer accept.
+pub const ACCEPTED: Duration = Duration::from_millis(120);
 
 /// A site, by its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,6 +216,8 @@ pub struct Agent {
     servers: Vec<Server>,
     schedule: Schedule,
     actions: Vec<Action>,
+    /// When the first event came: somebody may have reloaded just before.
+    begun: Option<Instant>,
 }
 
 impl Agent {
@@ -223,11 +229,13 @@ impl Agent {
             servers: verify_timeouts.iter().copied().map(Server::new).collect(),
             schedule: Schedule::default(),
             actions: Vec::new(),
+            begun: None,
         }
     }
 
     /// Takes one event at the time `now` and says what to do.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        self.begun.get_or_insert(now);
         match event {
             Event::Look(site, cause) => self.look(now, site, cause),
             Event::LookAtAll(cause) => {

@@ -217,7 +217,7 @@ impl Portal {
         if text.trim_start().starts_with('<') {
             return "a page of HTML".to_owned();
         }
-        printable(&text, MOST_WORDS)
+        printable(&without_tokens(&text), MOST_WORDS)
     }
 
     fn unusable(&self, error: &wire::Unusable) -> Failure {
@@ -284,6 +284,21 @@ fn broken(who: &str, error: &reqwest::Error) -> Failure {
     Failure { next: Next::Again(None), problem }
 }
 
+/// Leaves out whatever looks like a token of the login's: one that is not in use any more may still be good.
+fn without_tokens(text: &str) -> String {
+    let in_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=');
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("eyJ") {
+        let (before, token) = rest.split_at(at);
+        let end = token.find(|c| !in_token(c)).unwrap_or(token.len());
+        out.push_str(before);
+        out.push_str(if end >= 20 { "[secret]" } else { &token[..end] });
+        rest = &token[end..];
+    }
+    out + rest
+}
+
 /// Seconds, or a date; at most a week, whatever is asked.
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -298,6 +313,14 @@ pub fn same_name(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_left_out_of_what_is_shown() {
+        let token = format!("eyJ{}.{}_-x", "a".repeat(30), "b".repeat(30));
+        let said = format!("Bearer {token}, and {token}");
+        assert_eq!(without_tokens(&said), "Bearer [secret], and [secret]");
+        assert_eq!(without_tokens("heyJo is no token"), "heyJo is no token");
+    }
 
     #[test]
     fn every_status_has_one_meaning() {

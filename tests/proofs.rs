@@ -1,7 +1,21 @@
 //! What certhook is trusted for, proved with real parts: a real nginx, a real ledger, real sockets.
 //! The modules are by what they prove; `host` is the ground they stand on.
 
-#[path = "host.rs"]
+#[path = "proofs/architecture.rs"]
+mod architecture;
+#[path = "proofs/checks.rs"]
+mod checks;
+#[path = "proofs/commands.rs"]
+mod commands;
+#[path = "proofs/crashes.rs"]
+mod crashes;
+#[path = "proofs/delivery.rs"]
+mod delivery;
+#[path = "proofs/host.rs"]
 mod host;
-#[path = "main_job.rs"]
+#[path = "proofs/main_job.rs"]
 mod main_job;
+#[path = "proofs/refusals.rs"]
+mod refusals;
+#[path = "proofs/secrets.rs"]
+mod secrets;

@@ -1,10 +1,10 @@
 //! Group commit: when a server is reloaded, and for whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, ServerId, SiteId, State};
+use super::{Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State};
 use crate::problem::Problem;
 
 /// A server's reloads.
@@ -16,10 +16,13 @@ pub(super) struct Server {
     /// When the first of them was found whole, and the last.
     first: Option<Instant>,
     last: Option<Instant>,
-    /// The sites of the reload in flight.
-    in_flight: Option<BTreeSet<SiteId>>,
-    /// Sites that changed and are not decided: their files may be half-written right now.
-    stirring: BTreeSet<SiteId>,
+    /// The sites of the reload in flight, and when it began.
+    in_flight: Option<(BTreeSet<SiteId>, Instant)>,
+    /// When the last reload that loaded began, and when it had loaded.
+    loaded: Option<(Instant, Instant)>,
+    /// Sites that are being looked at, and when that began or their files were last touched: they may be
+    /// half-written right now, or about to want the same reload.
+    stirring: BTreeMap<SiteId, Instant>,
     /// How long a reload takes on this host, as last measured.
     pace: Duration,
 }
@@ -32,7 +35,8 @@ impl Server {
             first: None,
             last: None,
             in_flight: None,
-            stirring: BTreeSet::new(),
+            loaded: None,
+            stirring: BTreeMap::new(),
             pace: Duration::ZERO,
         }
     }
@@ -43,16 +47,16 @@ impl Server {
 }
 
 impl Agent {
-    /// A site changed and is not decided yet.
-    pub(super) fn stir(&mut self, site: SiteId) {
+    /// A site is looked at and not decided yet.
+    pub(super) fn stir(&mut self, now: Instant, site: SiteId) {
         let server = self.sites[site.0].server;
-        self.servers[server.0].stirring.insert(site);
+        self.servers[server.0].stirring.insert(site, now);
     }
 
     /// A site is decided: whatever waits for it may go on.
     pub(super) fn calm(&mut self, now: Instant, site: SiteId) {
         let server = self.sites[site.0].server;
-        if self.servers[server.0].stirring.remove(&site) {
+        if self.servers[server.0].stirring.remove(&site).is_some() {
             self.try_reload(now, server);
         }
     }
@@ -79,20 +83,16 @@ impl Agent {
 
     /// Reloads if the time has come, else says when to ask again.
     ///
-    /// It waits for a little quiet after the last finished site, and for sites that are being written
-    /// (changed, undecided, touched within [`HOLD`]), but never longer than [`HOLD`] after the first.
+    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed
+    /// or asked for within [`HOLD`]), but never longer than [`HOLD`] after the first.
     pub(super) fn try_reload(&mut self, now: Instant, id: ServerId) {
         let server = &self.servers[id.0];
         let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
             self.schedule.clear(Key::Server(id));
             return;
         };
-        let written = server
-            .stirring
-            .iter()
-            .filter_map(|site| self.sites[site.0].touched)
-            .map(|touched| touched + HOLD);
-        let wanted = written.fold(last + server.gather(), Instant::max);
+        let undecided = server.stirring.values().map(|since| *since + HOLD);
+        let wanted = undecided.fold(last + server.gather(), Instant::max);
         let at = wanted.min(first + HOLD);
         if now < at {
             self.schedule.set(Key::Server(id), at);
@@ -106,15 +106,16 @@ impl Agent {
             let site = &mut self.sites[site.0];
             site.state = State::Reloading { attempt: site.failures + 1 };
         }
-        server.in_flight = Some(going);
+        server.in_flight = Some((going, now));
         self.actions.push(Action::Reload(id));
     }
 
     pub(super) fn reloaded(&mut self, now: Instant, id: ServerId, outcome: Result<Duration, Problem>) {
         let server = &mut self.servers[id.0];
-        let Some(sites) = server.in_flight.take() else { return };
+        let Some((sites, begun)) = server.in_flight.take() else { return };
         if let Ok(took) = outcome {
             server.pace = took;
+            server.loaded = Some((begun, now));
         }
         for site in sites {
             match &outcome {
@@ -127,6 +128,12 @@ impl Agent {
 
     /// The sites of the reload in flight, if there is one.
     pub fn reloading(&self, id: ServerId) -> Option<&BTreeSet<SiteId>> {
-        self.servers[id.0].in_flight.as_ref()
+        self.servers[id.0].in_flight.as_ref().map(|(sites, _)| sites)
+    }
+
+    /// Whether old workers may still answer of a server that has loaded the set which was whole at `whole`.
+    pub(super) fn overlaps(&self, now: Instant, id: ServerId, whole: Instant) -> bool {
+        let loaded = self.servers[id.0].loaded;
+        loaded.is_some_and(|(begun, loaded)| whole <= begun && now < loaded + OVERLAP)
     }
 }

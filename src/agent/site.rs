@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::judge::{Wire, judge};
 use super::schedule::Key;
 use super::{
-    AGREEMENTS, Action, Agent, Cause, How, Incomplete, Installed, QUIET, Recorded, Seen, ServerId, Sighting,
-    SiteId, retry_pause,
+    ACCEPTED, Action, Agent, Cause, How, Incomplete, Installed, OVERLAP, QUIET, Recorded, Seen, ServerId,
+    Sighting, SiteId, retry_pause,
 };
 use crate::certificate::{Doubt, Fingerprint};
 use crate::problem::Problem;
@@ -40,8 +40,8 @@ pub enum State {
         since: Instant,
         /// When patience ends.
         until: Instant,
-        /// Handshakes in a row that showed the new leaf.
-        agreed: u8,
+        /// Since when every handshake has shown the new leaf.
+        shown: Option<Instant>,
     },
     /// The ledger is writing.
     Recording,
@@ -182,18 +182,18 @@ impl Agent {
                 site.touched = Some(now);
                 site.untouched = false;
                 site.unclosed = cause == Cause::Writing;
-                self.stir(id);
             }
         }
+        self.stir(now, id);
         if cause == Cause::Writing {
-            self.await_close(now, id);
+            self.writing_goes_on(now, id);
         } else {
             self.look_now(id, cause == Cause::Asked);
         }
     }
 
     /// A file is being written: its close is the hint; if none comes, quiet is.
-    fn await_close(&mut self, now: Instant, id: SiteId) {
+    fn writing_goes_on(&mut self, now: Instant, id: SiteId) {
         let site = &mut self.sites[id.0];
         match site.state {
             // What was found whole may not be any more.
@@ -239,7 +239,7 @@ impl Agent {
 
     pub(super) fn site_due(&mut self, id: SiteId) {
         match self.sites[id.0].state {
-            State::Verifying { .. } => self.actions.push(Action::Probe(id)),
+            State::Verifying { .. } | State::Probing => self.actions.push(Action::Probe(id)),
             State::Waiting { .. } => self.look_now(id, true),
             _ => self.look_now(id, false),
         }
@@ -329,8 +329,8 @@ impl Agent {
         site.probed_at = Some(now);
         match site.state {
             State::Probing => self.before_reload(now, id, wire),
-            State::Verifying { since, until, agreed } => {
-                self.after_reload(now, id, wire, (since, until, agreed));
+            State::Verifying { since, until, shown } => {
+                self.after_reload(now, id, wire, (since, until, shown))
             }
             _ => {}
         }
@@ -340,7 +340,11 @@ impl Agent {
         if self.look_again(id) {
             return;
         }
-        let site = &mut self.sites[id.0];
+        if matches!(wire, Wire::Stale(_)) && self.may_be_old_workers(now, id) {
+            self.schedule.set(Key::Site(id), now + Duration::from_millis(20));
+            return;
+        }
+        let site = &self.sites[id.0];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
@@ -350,7 +354,7 @@ impl Agent {
             new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
         match wire {
             Wire::Served if new_chain && !tried => self.ready(now, id),
-            Wire::Served if new => self.record(now, id),
+            Wire::Served if new => self.record(now, id, now),
             Wire::Served => self.settled(now, id),
             Wire::Stale(_) => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
@@ -358,6 +362,14 @@ impl Agent {
             Wire::Foreign(_) if !tried => self.ready(now, id),
             Wire::Unreachable(problem) | Wire::Foreign(problem) => self.failed(now, id, problem),
         }
+    }
+
+    /// An old certificate on the wire may be the last of a reload that has been: ours, or, at the start,
+    /// somebody's.
+    fn may_be_old_workers(&self, now: Instant, id: SiteId) -> bool {
+        let site = &self.sites[id.0];
+        let just_begun = site.untouched && self.begun.is_some_and(|begun| now < begun + OVERLAP);
+        just_begun || site.whole.is_some_and(|(_, whole)| self.overlaps(now, site.server, whole))
     }
 
     fn ready(&mut self, now: Instant, id: SiteId) {
@@ -371,7 +383,7 @@ impl Agent {
         let timeout = self.servers[self.sites[id.0].server.0].verify_timeout;
         let site = &mut self.sites[id.0];
         site.reloaded = site.disk.as_ref().map(|disk| (disk.bundle.set, now));
-        site.state = State::Verifying { since: now, until: now + timeout, agreed: 0 };
+        site.state = State::Verifying { since: now, until: now + timeout, shown: None };
         self.actions.push(Action::Probe(id));
     }
 
@@ -380,19 +392,20 @@ impl Agent {
         now: Instant,
         id: SiteId,
         wire: Wire,
-        (since, until, agreed): (Instant, Instant, u8),
+        (since, until, shown): (Instant, Instant, Option<Instant>),
     ) {
-        let problem = match wire {
-            Wire::Served if agreed + 1 >= AGREEMENTS => {
-                self.record(now, id);
+        let problem = match (wire, shown) {
+            (Wire::Served, Some(shown)) if now >= since + ACCEPTED => {
+                self.record(now, id, shown);
                 return;
             }
-            Wire::Served => {
-                self.sites[id.0].state = State::Verifying { since, until, agreed: agreed + 1 };
-                self.actions.push(Action::Probe(id));
+            (Wire::Served, shown) => {
+                let shown = shown.unwrap_or(now);
+                self.sites[id.0].state = State::Verifying { since, until, shown: Some(shown) };
+                self.schedule.set(Key::Site(id), now.max(since + ACCEPTED));
                 return;
             }
-            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => problem,
+            (Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem), _) => problem,
         };
         if self.look_again(id) {
             return;
@@ -401,14 +414,14 @@ impl Agent {
             self.failed(now, id, problem);
             return;
         }
-        self.sites[id.0].state = State::Verifying { since, until, agreed: 0 };
+        self.sites[id.0].state = State::Verifying { since, until, shown: None };
         // Old workers accept for a tenth of a second; after that there is less hurry.
         let pause =
             (now.duration_since(since) / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         self.schedule.set(Key::Site(id), now + pause);
     }
 
-    fn record(&mut self, now: Instant, id: SiteId) {
+    fn record(&mut self, now: Instant, id: SiteId, served: Instant) {
         let site = &mut self.sites[id.0];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
@@ -420,7 +433,7 @@ impl Agent {
         };
         let whole = site.whole.map_or(now, |(_, since)| since);
         site.state = State::Recording;
-        self.actions.push(Action::Record(id, Installed { how, whole, reloaded, served: now }));
+        self.actions.push(Action::Record(id, Installed { how, whole, reloaded, served }));
         self.calm(now, id);
     }
 

@@ -66,10 +66,10 @@ impl std::fmt::Display for Hosts {
 
 fn address(bytes: &[u8]) -> Option<String> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
-        return Some(std::net::Ipv4Addr::from(four).to_string());
+        return Some(core::net::Ipv4Addr::from(four).to_string());
     }
     let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
-    Some(std::net::Ipv6Addr::from(sixteen).to_string())
+    Some(core::net::Ipv6Addr::from(sixteen).to_string())
 }
 
 #[cfg(test)]

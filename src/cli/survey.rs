@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use crate::agent::judge::{Wire, judge};
-use crate::agent::{Incomplete, Recorded, Seen, Sighting};
+use crate::agent::{ACCEPTED, Incomplete, Recorded, Seen, Sighting};
 use crate::config::{Config, Site};
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
@@ -58,14 +59,17 @@ pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
     found
 }
 
+/// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
 async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let _permit = permits.acquire_owned().await;
     let place = Place { certificate: site.certificate.clone(), key: site.key.clone() };
     let seen = inspect(&place, Timestamp::now());
-    let sightings = match &seen {
-        Ok(seen) => probe::sightings(&site.verify, &seen.bundle.leaf, PATIENCE).await,
-        Err(_) => Vec::new(),
-    };
+    let Ok(set) = &seen else { return Finding { seen, sightings: Vec::new() } };
+    let mut sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
+    if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
+        sleep(ACCEPTED).await;
+        sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
+    }
     Finding { seen, sightings }
 }
 

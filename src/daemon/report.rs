@@ -39,6 +39,8 @@ impl Daemon {
             State::Unknown => "unknown",
             State::Pending { .. } => "pending",
             State::Inspecting if site.fault().is_some() => "pending",
+            // Nothing is known before the first look at the wire.
+            State::Inspecting if probed_at.is_none() => "unknown",
             State::Current | State::Inspecting => "current",
             State::Ready | State::Reloading { .. } => "reloading",
             State::Probing | State::Verifying { .. } | State::Recording => "verifying",

@@ -49,6 +49,8 @@ pub struct Extra {
     pub site: String,
     /// Sites have no name of the portal's in the configuration.
     pub nameless: bool,
+    /// The portal's allowance, if not fifty a week.
+    pub portal_allows: Option<usize>,
     /// There is no portal in the configuration.
     pub no_portal: bool,
 }
@@ -67,7 +69,7 @@ impl Host {
         let root = folder.path().join("ssl");
         std::fs::create_dir(&root).unwrap();
         open_for_all(&root);
-        let portal = Portal::start();
+        let portal = Portal::builder().requests_per_week(extra.portal_allows.unwrap_or(50)).start().unwrap();
         let mut sites = Vec::new();
         for (index, writer) in writers.iter().enumerate() {
             let name = format!("site{index}.test");
@@ -98,7 +100,7 @@ impl Host {
 
     /// The configuration's text.
     pub fn config_text(&self) -> String {
-        let Extra { top, portal, watch, server, site: more, nameless, no_portal } = &self.extra;
+        let Extra { top, portal, watch, server, site: more, nameless, no_portal, .. } = &self.extra;
         let mut text = format!("state_dir = {:?}\n{top}\n", self.state_dir());
         if !no_portal {
             write!(
@@ -283,6 +285,24 @@ impl Host {
                 && told["served"]["fingerprint"] == *fingerprint
                 && told["report"]["state"] == "delivered"
         });
+    }
+
+    /// Waits until the site's certificate is served and recorded, reported or not.
+    pub fn wait_until_served(&self, site: usize) {
+        let fingerprint = &self.sites[site].pair.fingerprint;
+        self.wait_for(&format!("site {site} served"), |status| {
+            let told = &status["sites"][site];
+            told["state"] == "current" && told["served"]["fingerprint"] == *fingerprint
+        });
+    }
+
+    /// Waits for anything else.
+    pub fn wait_until(&self, what: &str, mut reached: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !reached() {
+            assert!(Instant::now() < until, "not in time: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The leaf that nginx serves for a site.

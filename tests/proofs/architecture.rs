@@ -1,0 +1,155 @@
+//! Dependencies point inward, and the core reaches no clock, randomness, file, socket or runtime.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The sources of one room, its tests left out: `src/NAME.rs` and what is below `src/NAME/`.
+fn sources(room: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = vec![root.join(format!("{room}.rs"))];
+    let mut folders = vec![root.join(room)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match path.file_name().unwrap().to_str().unwrap() {
+                "tests" | "tests.rs" => {}
+                _ if path.is_dir() => folders.push(path),
+                name if name.ends_with(".rs") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    let code = |text: String| text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+    found.into_iter().map(|path| (path.clone(), code(std::fs::read_to_string(path).unwrap()))).collect()
+}
+
+fn rooms() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let names =
+        std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+    let mut rooms: Vec<String> =
+        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
+    rooms.retain(|room| room != "main" && room != "lib");
+    rooms
+}
+
+/// The other rooms that a room's code names.
+fn uses(room: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, text) in sources(room) {
+        for part in text.split("crate::").skip(1) {
+            if let Some(list) = part.strip_prefix('{') {
+                let list = list.split_once('}').map_or(list, |(inside, _)| inside);
+                found.extend(list.split(',').map(|name| name.trim().split("::").next().unwrap().to_owned()));
+            } else {
+                found.insert(part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            }
+        }
+    }
+    found.remove(room);
+    let rooms = rooms();
+    found.retain(|name| rooms.contains(name));
+    found
+}
+
+#[test]
+fn the_core_reaches_nothing_outside() {
+    let forbidden = [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::io",
+        "File::",
+        "TcpStream",
+        "UnixStream",
+        "Instant::now",
+        "SystemTime",
+        "Timestamp::now",
+        "Zoned::now",
+        "rand",
+        "tokio",
+        "reqwest",
+        "notify::",
+        "nix::",
+        "rusqlite",
+        "async ",
+        ".await",
+    ];
+    for room in ["agent", "certificate"] {
+        let sources = sources(room);
+        assert!(sources.len() >= 4, "{room}: {sources:?}");
+        for (path, text) in sources {
+            for (index, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap();
+                for word in forbidden {
+                    assert!(!code.contains(word), "{}:{}: {word}: {line}", path.display(), index + 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_inward() {
+    let allowed: &[(&str, &[&str])] = &[
+        ("problem", &[]),
+        ("crash", &["platform"]),
+        ("platform", &[]),
+        ("certificate", &[]),
+        ("agent", &["certificate", "problem"]),
+        ("telemetry", &[]),
+        ("config", &["problem"]),
+        ("files", &["platform", "problem"]),
+        ("inspect", &["agent", "certificate", "config", "files", "problem"]),
+        ("watch", &["agent", "platform", "problem"]),
+        ("server", &["config", "crash", "platform", "problem"]),
+        ("probe", &["agent", "certificate", "config", "problem"]),
+        ("ledger", &["agent", "certificate", "platform", "problem"]),
+        ("portal", &["certificate", "config", "files", "problem"]),
+        ("courier", &["config", "crash", "ledger", "portal", "problem"]),
+        ("status", &["agent", "certificate", "config", "ledger", "problem"]),
+        ("control", &["platform", "status"]),
+    ];
+    for room in rooms() {
+        // The loop and the verbs may use everything.
+        if room == "daemon" || room == "cli" {
+            continue;
+        }
+        let (_, allowed) = allowed
+            .iter()
+            .find(|(name, _)| *name == room)
+            .unwrap_or_else(|| panic!("{room} is a new room: say what it may use"));
+        for used in uses(&room) {
+            assert!(allowed.contains(&used.as_str()), "{room} uses {used}");
+        }
+    }
+    assert!(uses("courier").contains("ledger"), "the reader of sources sees nothing");
+}
+
+#[test]
+fn systems_differ_in_their_rooms_only() {
+    for room in rooms() {
+        for (path, text) in sources(&room) {
+            let may = ["platform", "server", "crash"].contains(&room.as_str());
+            assert!(
+                may || !text.contains("cfg(unix")
+                    && !text.contains("cfg(windows")
+                    && !text.contains("std::os::"),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_room_has_become_two() {
+    for room in rooms() {
+        for (path, text) in sources(&room) {
+            let lines = text.lines().count();
+            assert!(lines <= 600, "{} has {lines} lines", path.display());
+        }
+    }
+}

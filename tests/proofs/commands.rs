@@ -1,0 +1,232 @@
+//! `sync`, `status`, `history`, `verify`: with an agent and without.
+
+use std::time::Duration;
+
+use certhook_test_support::writers::Writer;
+use serde_json::Value;
+
+use crate::host::{Extra, Host, states};
+
+#[test]
+fn sync_without_an_agent_does_the_whole_job() {
+    let mut host = Host::new(&[Writer::Certbot, Writer::Lego]);
+    let output = host.certhook(&["sync"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    host.renew(0, Duration::ZERO);
+    host.renew(1, Duration::ZERO);
+    let (status, code) = host.json(&["sync", "--json"]);
+    assert_eq!(code, 0, "{status}");
+    assert_eq!(states(&status), ["current", "current"]);
+    assert_eq!(host.portal.reports().len(), 2);
+    assert_eq!(host.nginx.log().hups, 1);
+    // Nothing is left to do.
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    assert_eq!((host.portal.reports().len(), host.nginx.log().hups), (2, 1));
+}
+
+#[test]
+fn sync_waits_for_a_pair_that_is_being_written() {
+    let mut host = Host::new(&[Writer::Certwarden]);
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    let pair = host.issue(0);
+    std::fs::write(&host.sites[0].layout.key, &pair.key_pem).unwrap();
+    let output = std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| host.certhook(&["--log-level", "trace", "sync"]));
+        // The pass holds the lock for as long as it lasts.
+        let lock = std::fs::File::open(host.state_dir().join("lock")).unwrap();
+        host.wait_until("the pass works", || {
+            matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) || {
+                let _ = lock.unlock();
+                false
+            }
+        });
+        std::fs::write(&host.sites[0].layout.certificate, &pair.fullchain_pem).unwrap();
+        syncing.join().unwrap()
+    });
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(host.served(0), pair.fingerprint);
+    host.sites[0].pair = pair;
+    assert_eq!(host.portal.reports().len(), 1);
+}
+
+#[test]
+fn sync_says_what_did_not_become_whole() {
+    let host = Host::new(&[Writer::Certwarden]);
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    let pair = host.issue(0);
+    std::fs::write(&host.sites[0].layout.key, &pair.key_pem).unwrap();
+    let output = host.certhook(&["sync", "--wait", "1s"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("does not belong"), "{said}");
+    assert_eq!(host.nginx.log().hups, 0);
+}
+
+#[test]
+fn many_syncs_at_once_act_once() {
+    for with_agent in [false, true] {
+        let mut host = Host::new(&[Writer::Lego]);
+        assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+        if with_agent {
+            host.start_agent_and_settle();
+        }
+        host.renew(0, Duration::ZERO);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..6).map(|_| scope.spawn(|| host.certhook(&["sync"]))).collect();
+            for one in all {
+                let output = one.join().unwrap();
+                assert_eq!(output.status.code(), Some(0), "agent: {with_agent}: {output:?}\n{}", host.log());
+            }
+        });
+        assert_eq!(host.portal.reports().len(), 1, "agent: {with_agent}");
+        assert_eq!(host.nginx.log().hups, 1, "agent: {with_agent}");
+        if with_agent {
+            host.stop_agent();
+        }
+    }
+}
+
+#[test]
+fn a_second_agent_is_refused() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    let output = host.certhook(&["run"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another certhook"), "{output:?}");
+    host.stop_agent();
+}
+
+#[test]
+fn status_json_keeps_its_shape_with_and_without_an_agent() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    let (with, code) = host.json(&["status", "--json"]);
+    assert_eq!(code, 0);
+    assert_eq!(with["agent"]["pid"], host.agent_pid());
+    assert_eq!(with["agent"]["version"], env!("CARGO_PKG_VERSION"));
+    host.stop_agent();
+    let (without, code) = host.json(&["status", "--json"]);
+    assert_eq!(code, 0, "{without}");
+    assert_eq!(without["agent"], serde_json::json!({"running": false, "pid": null, "version": null}));
+    for status in [&with, &without] {
+        assert_eq!(status["portal"]["requests_used"], 2);
+        assert_eq!(status["portal"]["requests_per_week"], 50);
+        let site = &status["sites"][0];
+        assert_eq!(
+            (&site["name"], &site["server"], &site["state"]),
+            (&"site0.test".into(), &"nginx".into(), &"current".into())
+        );
+        let fingerprint = Value::from(host.sites[0].pair.fingerprint.as_str());
+        assert_eq!(site["certificate"]["fingerprint"], fingerprint);
+        assert_eq!(site["certificate"]["hosts"], serde_json::json!(["site0.test"]));
+        assert_eq!(site["certificate"]["path"], host.sites[0].layout.certificate.display().to_string());
+        assert_eq!(site["served"]["fingerprint"], fingerprint);
+        assert_eq!(site["report"]["state"], "delivered");
+        assert_eq!((&site["report"]["attempts"], &site["problem"]), (&1.into(), &Value::Null));
+        for time in [
+            &site["certificate"]["not_after"],
+            &site["certificate"]["written_at"],
+            &site["served"]["checked_at"],
+        ] {
+            let time = time.as_str().unwrap();
+            assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+        }
+        assert_eq!(site["report"]["remote_create_date"], host.portal.reports()[0].remote_create_date);
+    }
+}
+
+#[test]
+fn history_tells_the_story() {
+    let mut host = Host::new(&[Writer::Certbot]);
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    host.stop_agent();
+    let (history, code) = host.json(&["history", "--json"]);
+    assert_eq!(code, 0);
+    let events: Vec<_> =
+        history.as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["adopted", "whole", "reloaded", "served", "reported"]);
+    let text = String::from_utf8(host.certhook(&["history"]).stdout).unwrap();
+    assert_eq!(text.lines().count(), 5, "{text}");
+    let (nothing, _) = host.json(&["history", "--json", "--site", "other.test"]);
+    assert_eq!(nothing, serde_json::json!([]));
+}
+
+#[test]
+fn verify_tells_disk_from_wire() {
+    let mut host = Host::new(&[Writer::Lego, Writer::Lego]);
+    let (verdicts, code) = host.json(&["verify", "--json"]);
+    assert_eq!((code, verdicts.as_array().unwrap().len()), (0, 2));
+    host.renew(1, Duration::ZERO);
+    let (verdicts, code) = host.json(&["verify", "--json"]);
+    assert_eq!((code, &verdicts[0]["ok"], &verdicts[1]["ok"]), (1, &true.into(), &false.into()));
+    assert_ne!(verdicts[1]["on_disk"]["fingerprint"], verdicts[1]["wire"][0]["fingerprint"]);
+    let (verdicts, code) = host.json(&["verify", "--json", "site0.test"]);
+    assert_eq!((code, verdicts.as_array().unwrap().len()), (0, 1));
+    let text = String::from_utf8(host.certhook(&["verify"]).stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("!  site1.test")), "{text}");
+    assert_eq!(host.certhook(&["verify", "nobody.test"]).status.code(), Some(1));
+}
+
+#[test]
+fn without_a_portal_it_reloads_and_verifies() {
+    let extra = Extra { no_portal: true, ..Extra::default() };
+    let mut host = Host::with(&[Writer::Lego], extra);
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_served(0);
+    let (status, code) = host.json(&["status", "--json"]);
+    assert_eq!(
+        (code, &status["portal"], &status["sites"][0]["report"]["state"]),
+        (0, &Value::Null, &"none".into())
+    );
+    assert!(host.portal.journal().is_empty());
+    host.stop_agent();
+}
+
+#[test]
+fn a_command_reloads_what_is_no_nginx() {
+    let pid = |host: &Host| host.nginx.pid().to_string();
+    let mut host = Host::new(&[Writer::Lego]);
+    let text = host.config_text();
+    let (begin, rest) = text.split_once("[server.nginx]").unwrap();
+    let sites = &rest[rest.find("[[site]]").unwrap()..];
+    let script = format!("echo to the log; kill -HUP {}", pid(&host));
+    let server =
+        format!("[server.haproxy]\nkind = \"command\"\nreload = [\"/bin/sh\", \"-c\", {script:?}]\n");
+    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    assert!(host.log().contains("to the log"));
+    host.stop_agent();
+    // One that does not end is ended, with all it started.
+    let server = "[server.haproxy]\nkind = \"command\"\nreload_timeout = \"300ms\"\nreload = [\"/bin/sh\", \"-c\", \"sleep 987 & sleep 988\"]\n";
+    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    host.renew(0, Duration::ZERO);
+    let (status, code) = host.json(&["sync", "--json"]);
+    assert_eq!((code, &status["sites"][0]["problem"]["code"]), (1, &"reload_timeout".into()));
+    let left = || std::process::Command::new("pgrep").args(["-f", "^sleep 98[78]"]).output().unwrap().stdout;
+    host.wait_until("its children are gone", || left().is_empty());
+    let server = "[server.haproxy]\nkind = \"command\"\nreload = [\"/bin/sh\", \"-c\", \"echo no such thing >&2; exit 3\"]\n";
+    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    let (status, code) = host.json(&["sync", "--json"]);
+    assert_eq!((code, &status["sites"][0]["problem"]["code"]), (1, &"reload_command".into()));
+    assert!(status["sites"][0]["problem"]["message"].as_str().unwrap().contains("no such thing"), "{status}");
+}
+
+#[test]
+fn the_command_line_has_its_codes() {
+    let host = Host::new(&[]);
+    let code = |arguments: &[&str]| host.certhook(arguments).status.code().unwrap();
+    assert_eq!(code(&["--version"]), 0);
+    assert_eq!(code(&["--help"]), 0);
+    assert_eq!(code(&["dance"]), 2);
+    assert_eq!(code(&[]), 2);
+    assert_eq!(code(&["status"]), 2, "the configuration names no site");
+    assert_eq!(code(&["--config", "/nonexistent/certhook.toml", "run"]), 2);
+    assert_eq!(code(&["sync", "--wait", "soon"]), 2);
+}

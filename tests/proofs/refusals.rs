@@ -1,0 +1,81 @@
+//! nginx refuses a reload: no report, nginx's own words, and an end without anybody's help.
+
+use std::time::Duration;
+
+use certhook_test_support::writers::Writer;
+
+use crate::host::Host;
+
+#[test]
+fn a_refused_reload_is_explained_and_made_good_when_mended() {
+    let mut host = Host::new(&[Writer::AcmeSh]);
+    host.start_agent_and_settle();
+    let old = host.sites[0].pair.fingerprint.clone();
+    host.nginx.break_config();
+    host.renew(0, Duration::ZERO);
+    let status = host.wait_for("the problem", |status| !status["sites"][0]["problem"].is_null());
+    let problem = &status["sites"][0]["problem"];
+    assert_eq!(problem["code"], "nginx_refused");
+    let words = host.nginx.log().emergencies[0].clone();
+    let said = problem["message"].as_str().unwrap();
+    let directive =
+        words.split("[emerg]").last().unwrap().rsplit_once(": ").map_or(words.as_str(), |(_, tail)| tail);
+    assert!(said.contains(directive.trim()), "{said:?} does not repeat {words:?}");
+    assert!(said.contains(&host.nginx.config_path().display().to_string()), "{said}");
+    assert_eq!(status["sites"][0]["state"], "waiting");
+    assert_eq!(status["sites"][0]["served"]["fingerprint"], old);
+
+    let (verdicts, code) = host.json(&["verify", "--json"]);
+    assert_eq!(code, 1, "{verdicts}");
+    assert_eq!(verdicts[0]["ok"], false);
+    let (_, code) = host.json(&["status", "--json"]);
+    assert_eq!(code, 1);
+    assert_eq!(host.certhook(&["sync", "--wait", "30s"]).status.code(), Some(1));
+    assert_eq!(host.served(0), old);
+    assert!(host.portal.journal().is_empty(), "nothing is told that is not so");
+
+    host.nginx.mend_config();
+    host.wait_until_done(0);
+    assert_eq!(host.served(0), host.sites[0].pair.fingerprint);
+    assert_eq!(host.portal.reports().len(), 1);
+    let (verdicts, code) = host.json(&["verify", "--json"]);
+    assert_eq!((code, &verdicts[0]["ok"]), (0, &true.into()));
+    let (history, _) = host.json(&["history", "--json", "--site", "site0.test"]);
+    let events: Vec<_> =
+        history.as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
+    assert!(events.contains(&"problem") && events.contains(&"well"), "{events:?}");
+    host.stop_agent();
+}
+
+#[test]
+fn nginx_that_is_down_is_waited_for() {
+    let mut host = Host::new(&[Writer::Dehydrated]);
+    host.start_agent_and_settle();
+    host.nginx.stop();
+    host.renew(0, Duration::ZERO);
+    let status = host.wait_for("the problem", |status| !status["sites"][0]["problem"].is_null());
+    assert_eq!(status["sites"][0]["problem"]["code"], "not_running");
+    host.nginx.start_again();
+    host.wait_until_done(0);
+    // It came up with the new certificate: there was nothing to reload.
+    assert_eq!(host.nginx.log().hups, 0);
+    host.stop_agent();
+}
+
+#[test]
+fn a_process_that_is_no_master_is_never_signalled() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    // The pid file names somebody else: one who would die of a SIGHUP.
+    let mut bystander = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    std::fs::write(host.nginx.pid_file(), format!("{}\n", bystander.id())).unwrap();
+    host.renew(0, Duration::ZERO);
+    let status = host.wait_for("the problem", |status| !status["sites"][0]["problem"].is_null());
+    assert_eq!(status["sites"][0]["problem"]["code"], "not_running");
+    assert!(bystander.try_wait().unwrap().is_none(), "the bystander was signalled");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    std::fs::write(host.nginx.pid_file(), format!("{}\n", host.nginx.pid())).unwrap();
+    host.wait_until_done(0);
+    host.stop_agent();
+}
