@@ -66,7 +66,7 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut out = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(BadFingerprint);
         }
         for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {

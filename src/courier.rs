@@ -1,24 +1,31 @@
 //! Takes undelivered reports from the ledger to the portal, one at a time, for as long as it takes.
 //!
-//! It shares nothing with the rest of the house but the ledger: a portal outage delays no reload, and a
-//! reload waits for no report.
+//! It shares nothing with the rest of the house but the ledger's file, and has a thread of its own: neither the
+//! portal's pauses nor the disk's keep a reload waiting. What it tells is true: the portal's record must be of
+//! the certificate that is served, by its names and, to a day, by its end.
+
+mod records;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report};
-use crate::portal::{Failure, Next, Portal, same_name};
+use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState};
+use crate::portal::{Failure, Next, Portal};
 use crate::problem::Problem;
+pub use records::Known;
 
 /// The longest pause between two attempts, unless the portal asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// How long an idle courier sleeps at most, lest a clock set back keep a report waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// At the first start one list serves all sites, of which some are seen a little later than others.
+const FIRST_LIST: SignedDuration = SignedDuration::from_mins(10);
+/// Many hosts that were told to wait for the same time come back spread over this part more of it.
+const SPREAD: f64 = 0.25;
 
 /// What others tell the courier.
 #[derive(Debug)]
@@ -29,28 +36,14 @@ pub enum Order {
     Flush(oneshot::Sender<()>),
 }
 
-/// What the configuration says of a site's record at the portal.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// The portal's name.
-    pub name: Option<String>,
-    /// The portal's id.
-    pub id: Option<i64>,
-}
-
 /// The courier.
 pub struct Courier {
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     portal: Portal,
+    /// What the configuration says of each site's record, by the site's key.
     known: HashMap<String, Known>,
     requests_per_week: u32,
     first_pause: Duration,
-}
-
-/// A record of the portal's.
-struct Record {
-    id: i64,
-    name: String,
 }
 
 /// Why a report was not delivered.
@@ -86,7 +79,7 @@ impl From<Refusal> for Trouble {
 
 impl Courier {
     /// `known` has what the configuration says of each site, by its key.
-    pub fn new(ledger: Arc<Ledger>, config: &crate::config::Portal, known: HashMap<String, Known>) -> Self {
+    pub fn new(ledger: Ledger, config: &crate::config::Portal, known: HashMap<String, Known>) -> Self {
         Self {
             ledger,
             portal: Portal::new(config.clone()),
@@ -99,7 +92,7 @@ impl Courier {
     /// Works until nobody can give orders any more.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
         loop {
-            let sleep = match self.deliver_due().await {
+            let sleep = match self.deliver_due(|| orders.is_closed()).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
@@ -112,7 +105,7 @@ impl Courier {
                 Ok(Some(Order::Wake)) | Err(_) => {}
                 Ok(Some(Order::Flush(done))) => {
                     // The ledger's trouble was told above, and is in the outcome that the asker reads.
-                    let _ = self.deliver_due().await;
+                    let _ = self.deliver_due(|| orders.is_closed()).await;
                     let _ = done.send(());
                 }
             }
@@ -120,34 +113,52 @@ impl Courier {
     }
 
     /// Sends every report that is due; the time until the next one is.
-    async fn deliver_due(&self) -> Result<Option<Duration>, LedgerError> {
+    async fn deliver_due(&self, orders_over: impl Fn() -> bool) -> Result<Option<Duration>, LedgerError> {
         loop {
             let now = Timestamp::now();
             let Some(report) = self.ledger.next_report()? else { return Ok(None) };
-            // A pause longer than any that is ever set comes of a clock that was set back.
-            let wait = report.next_attempt_at.duration_since(now);
-            if wait > SignedDuration::ZERO && wait <= SignedDuration::from_hours(8 * 24) {
-                return Ok(Some(Duration::try_from(wait).unwrap_or_default()));
+            if orders_over() {
+                return Ok(None);
             }
-            match self.deliver(&report).await {
-                Ok(()) => {
-                    crate::crash::point("report-answered");
-                    self.ledger.delivered(&report, Timestamp::now())?;
-                    tracing::info!(site = report.site, fingerprint = %report.fingerprint, remote_create_date = report.remote_create_date, "reported");
-                    crate::crash::point("report-noted");
-                }
-                Err(trouble) => self.put_off(&report, trouble)?,
+            if let Some(wait) = wait(&report, now) {
+                return Ok(Some(wait));
+            }
+            let outcome = match report.state {
+                ReportState::Unasked => self.ask(&report).await,
+                _ => self.deliver(&report).await,
+            };
+            if let Err(trouble) = outcome {
+                self.put_off(&report, trouble)?;
             }
         }
     }
 
-    /// One attempt, with a second try if the token is refused.
+    /// Of a certificate that was there at the first start: the portal's list tells whether it misses it.
+    async fn ask(&self, report: &Report) -> Result<(), Trouble> {
+        let since = report.created_at.saturating_sub(FIRST_LIST).unwrap_or(report.created_at);
+        let record = self.listed_since(since, report, Purpose::Look).await?;
+        let wanted = record.is_some_and(|record| !record.installed && records::is_of(&record, report));
+        self.ledger.decide(report, wanted, Timestamp::now())?;
+        Ok(())
+    }
+
     async fn deliver(&self, report: &Report) -> Result<(), Trouble> {
+        self.post(report).await?;
+        crate::crash::point("report-answered");
+        self.ledger.delivered(report, Timestamp::now())?;
+        let Report { site, fingerprint, remote_create_date, .. } = report;
+        tracing::info!(site, %fingerprint, remote_create_date, "reported");
+        crate::crash::point("report-noted");
+        Ok(())
+    }
+
+    /// One attempt, with a second try if the token is refused.
+    async fn post(&self, report: &Report) -> Result<(), Trouble> {
         let record = self.record_of(report).await?;
         for last in [false, true] {
             self.portal.authorise().await?;
             crate::crash::point("token-got");
-            self.ledger.spend(Purpose::Report(report), self.requests_per_week, Timestamp::now())?;
+            self.spend(Purpose::Report(report))?;
             crate::crash::point("request-noted");
             match self.portal.report(record.id, &record.name, &report.remote_create_date).await {
                 Err(Failure { next: Next::NewToken, .. }) if !last => self.portal.forget_token(),
@@ -157,45 +168,8 @@ impl Courier {
         Ok(())
     }
 
-    /// The portal's record of a certificate: configured, kept, or asked for with one list for all.
-    async fn record_of(&self, report: &Report) -> Result<Record, Trouble> {
-        let known = self.known.get(&report.site).cloned().unwrap_or_default();
-        if let Known { id: Some(id), name: Some(name) } = &known {
-            return Ok(Record { id: *id, name: name.clone() });
-        }
-        let kept = self.ledger.portal_list()?;
-        if let Some(record) = kept.as_ref().and_then(|(_, list)| find(list, &known, report)) {
-            return Ok(record);
-        }
-        // A record may have been made since the list; one that an operator asks for again, too.
-        let current =
-            kept.is_some_and(|(listed_at, _)| listed_at >= report.created_at) && report.error.is_none();
-        if !current {
-            let list = self.list().await?;
-            if let Some(record) = find(&list, &known, report) {
-                return Ok(record);
-            }
-        }
-        Err(Trouble::Failed(Failure { next: Next::Hold, problem: unknown(&known, report) }))
-    }
-
-    async fn list(&self) -> Result<Vec<(i64, String)>, Trouble> {
-        for last in [false, true] {
-            self.portal.authorise().await?;
-            self.ledger.spend(Purpose::Look, self.requests_per_week, Timestamp::now())?;
-            match self.portal.list().await {
-                Err(Failure { next: Next::NewToken, .. }) if !last => self.portal.forget_token(),
-                outcome => {
-                    let list = outcome?
-                        .into_iter()
-                        .map(|certificate| (certificate.id, certificate.name))
-                        .collect::<Vec<_>>();
-                    self.ledger.keep_portal_list(&list, Timestamp::now())?;
-                    return Ok(list);
-                }
-            }
-        }
-        Ok(Vec::new())
+    fn spend(&self, purpose: Purpose<'_>) -> Result<(), Refusal> {
+        self.ledger.spend(purpose, self.requests_per_week, Timestamp::now())
     }
 
     fn put_off(&self, report: &Report, trouble: Trouble) -> Result<(), LedgerError> {
@@ -219,7 +193,7 @@ impl Courier {
             }
             Trouble::Failed(Failure { next, problem }) => {
                 let asked = match next {
-                    Next::Again(asked) => asked.unwrap_or_default(),
+                    Next::Again(asked) => asked.map(spread).unwrap_or_default(),
                     // The second token was refused as well; it is not kept for the next attempt.
                     Next::NewToken | Next::Hold => Duration::ZERO,
                 };
@@ -244,24 +218,17 @@ impl Courier {
     }
 }
 
-fn find(list: &[(i64, String)], known: &Known, report: &Report) -> Option<Record> {
-    let wanted = |(id, name): &&(i64, String)| match known {
-        Known { id: Some(wanted), .. } => id == wanted,
-        Known { name: Some(wanted), .. } => same_name(name, wanted),
-        _ => same_name(name, &report.hosts),
-    };
-    list.iter().find(wanted).map(|(id, name)| Record { id: *id, name: name.clone() })
+/// How long a report has still to wait; `None` if it is due. A clock set back makes no pause longer than it was.
+fn wait(report: &Report, now: Timestamp) -> Option<Duration> {
+    let pause = report.next_attempt_at.duration_since(report.postponed_at);
+    let left = report.next_attempt_at.duration_since(now).min(pause);
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
-fn unknown(known: &Known, report: &Report) -> Problem {
-    let what = match known {
-        Known { id: Some(id), .. } => format!("the id {id}"),
-        Known { name: Some(name), .. } => format!("the name {name}"),
-        _ => format!("the host names {}", report.hosts),
-    };
-    Problem::new(
-        "unknown_to_portal",
-        format!("the portal has no certificate of {}", crate::problem::printable(&what, 300)),
-        "give the site the portal's name or id, or report = false; then run: certhook sync --retry",
-    )
+/// What was asked for, and a little more by chance.
+fn spread(asked: Duration) -> Duration {
+    asked + asked.mul_f64(SPREAD * fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::agent::{Agent, Cause, Event, ServerId, SiteId, SiteSetup, Tuning};
@@ -136,7 +136,7 @@ struct Daemon {
     results: mpsc::UnboundedReceiver<Event>,
     result_sender: mpsc::UnboundedSender<Event>,
     ledger: Arc<Ledger>,
-    courier: Option<(mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+    courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
     probes: Arc<Semaphore>,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
@@ -146,8 +146,12 @@ struct Daemon {
 
 impl Daemon {
     fn new(config: Config, lock: File) -> Result<Self, Problem> {
-        let ledger = Arc::new(Ledger::open(&config.state_dir).map_err(|error| error.problem())?);
-        let recorded = ledger.recorded().map_err(|error| error.problem())?;
+        let ledger = Arc::new(Ledger::at(&config.state_dir));
+        // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
+        let recorded = ledger.recorded().unwrap_or_else(|error| {
+            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+            HashMap::new()
+        });
         let sites: Vec<Site> = config
             .sites
             .iter()
@@ -177,7 +181,7 @@ impl Daemon {
         Ok(Self {
             agent: Agent::new(tuning, &verify_timeouts, &setups),
             servers: config.servers.iter().map(|server| Arc::new(Server::new(server))).collect(),
-            courier: courier(&config, &sites, &ledger),
+            courier: courier(&config, &sites),
             sites,
             watcher,
             hints,
@@ -280,11 +284,8 @@ fn files(place: &Place) -> Vec<std::path::PathBuf> {
     files
 }
 
-fn courier(
-    config: &Config,
-    sites: &[Site],
-    ledger: &Arc<Ledger>,
-) -> Option<(mpsc::UnboundedSender<Order>, JoinHandle<()>)> {
+/// The courier on a thread of its own, and what becomes true when it has ended.
+fn courier(config: &Config, sites: &[Site]) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
     let portal = config.portal.as_ref()?;
     let known: HashMap<String, Known> = sites
         .iter()
@@ -294,8 +295,23 @@ fn courier(
         })
         .collect();
     let (orders, receiver) = mpsc::unbounded_channel();
-    let courier = Courier::new(Arc::clone(ledger), portal, known);
-    Some((orders, tokio::spawn(courier.run(receiver))))
+    let (done, ended) = oneshot::channel();
+    let courier = Courier::new(Ledger::at(&config.state_dir), portal, known);
+    let work = move || {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(courier.run(receiver)),
+            Err(error) => tracing::error!(%error, "the courier cannot work"),
+        }
+        // Whoever waited for it may be gone.
+        let _ = done.send(());
+    };
+    match std::thread::Builder::new().name("courier".into()).spawn(work) {
+        Ok(_) => Some((orders, ended)),
+        Err(error) => {
+            tracing::error!(%error, "the courier cannot be started; nothing is reported until the next start");
+            None
+        }
+    }
 }
 
 async fn receive(calls: Option<&mut mpsc::UnboundedReceiver<Call>>) -> Option<Call> {

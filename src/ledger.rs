@@ -5,22 +5,24 @@
 
 mod budget;
 mod history;
+mod records;
 mod reports;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::agent::{How, Recorded};
 use crate::certificate::Fingerprint;
 use crate::platform;
 use crate::problem::Problem;
-pub use budget::{PortalList, Purpose, Refusal, Usage};
+pub use budget::{Purpose, Refusal, Usage};
 pub use history::Entry;
+pub use records::{PortalList, PortalRecord};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
@@ -29,10 +31,19 @@ const MIGRATIONS: [&str; 1] = [include_str!("ledger/schema.sql")];
 /// Another process's write is waited for so long.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The ledger.
+/// The ledger. It is opened when it is first needed, and again after it was moved away or failed: whatever
+/// keeps it from being used may pass.
 #[derive(Debug)]
 pub struct Ledger {
-    connection: Mutex<Connection>,
+    state_dir: PathBuf,
+    connection: Mutex<Option<Opened>>,
+}
+
+/// An open database, and which file it is.
+#[derive(Debug)]
+struct Opened {
+    connection: Connection,
+    identity: Option<platform::Identity>,
 }
 
 /// Why the ledger could not do what it was asked.
@@ -95,7 +106,7 @@ pub struct Installation {
     pub reloaded_at: Option<Timestamp>,
     /// When the wire showed it.
     pub served_at: Timestamp,
-    /// What the portal is to know of it, if anything.
+    /// What the portal is to know of it, if it is to know of the site. Of an adopted leaf it is asked first.
     pub report: Option<NewReport>,
 }
 
@@ -110,10 +121,30 @@ pub struct NewReport {
     pub not_after: Timestamp,
 }
 
+impl Installation {
+    /// What the agent took for the first sight of a site is a renewal if the ledger knows another leaf: it could
+    /// not be read when the agent began.
+    fn how_after(&self, known: Option<&str>) -> How {
+        match (self.how, known) {
+            (How::Adopted, Some(known)) if known != self.recorded.leaf.to_string() => How::Installed,
+            (how, _) => how,
+        }
+    }
+}
+
+fn known_leaf(transaction: &Transaction<'_>, site: &str) -> rusqlite::Result<Option<String>> {
+    transaction.query_row("SELECT leaf FROM site WHERE site = ?1", [site], |row| row.get(0)).optional()
+}
+
 impl Ledger {
     /// Where the database is in a state folder.
     pub fn path(state_dir: &Path) -> PathBuf {
         state_dir.join("ledger.db")
+    }
+
+    /// A ledger in this state folder, which need not be usable yet.
+    pub fn at(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), connection: Mutex::new(None) }
     }
 
     /// Opens the ledger, and makes it if there is none.
@@ -121,15 +152,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn open(state_dir: &Path) -> Result<Self, LedgerError> {
-        let path = Self::path(state_dir);
-        platform::create_private_folder(state_dir)
-            .map_err(|error| LedgerError::Io(state_dir.to_owned(), error))?;
-        // Made here and not by SQLite, which would make it readable for all.
-        platform::open_private(&path).map_err(|error| LedgerError::Io(path.clone(), error))?;
-        Self::with(Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?)
+        let ledger = Self::at(state_dir);
+        ledger.read(|_| Ok(()))?;
+        Ok(ledger)
     }
 
     /// Opens a ledger that is there; `None` where there is none yet.
@@ -144,31 +169,24 @@ impl Ledger {
         }
     }
 
-    fn with(mut connection: Connection) -> Result<Self, LedgerError> {
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
-    }
-
     /// The last recorded leaf of every site.
     ///
     /// # Errors
     /// [`LedgerError`]
     pub fn recorded(&self) -> Result<HashMap<String, Recorded>, LedgerError> {
-        let connection = self.lock();
-        let mut query = connection.prepare_cached("SELECT site, leaf, chain_set, intermediates FROM site")?;
-        let rows = query.query_map([], |row| {
-            let recorded = Recorded {
-                leaf: fingerprint(row, 1)?,
-                set: fingerprint(row, 2)?,
-                intermediates: row.get(3)?,
-            };
-            Ok((row.get(0)?, recorded))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.read(|connection| {
+            let mut query =
+                connection.prepare_cached("SELECT site, leaf, chain_set, intermediates FROM site")?;
+            let rows = query.query_map([], |row| {
+                let recorded = Recorded {
+                    leaf: fingerprint(row, 1)?,
+                    set: fingerprint(row, 2)?,
+                    intermediates: row.get(3)?,
+                };
+                Ok((row.get(0)?, recorded))
+            })?;
+            rows.collect()
+        })
     }
 
     /// Writes down that a leaf is served, together with the report it calls for, in one step. Doing it again
@@ -177,8 +195,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing is written then.
     pub fn install(&self, installation: &Installation, now: Timestamp) -> Result<(), LedgerError> {
-        let Installation { site, recorded, how, .. } = installation;
+        let Installation { site, recorded, .. } = installation;
         self.write(|transaction| {
+            let how = installation.how_after(known_leaf(transaction, site)?.as_deref());
             transaction.execute(
                 "INSERT INTO site (site, leaf, chain_set, intermediates, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (site) DO UPDATE SET leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
@@ -197,15 +216,18 @@ impl Ledger {
                     note(installation.served_at, "served")?;
                 }
             }
-            if let Some(report) = &installation.report {
-                reports::enqueue(transaction, site, &recorded.leaf, report, now)?;
+            match &installation.report {
+                Some(report) => reports::enqueue(transaction, site, &recorded.leaf, report, how, now),
+                None => Ok(()),
             }
-            Ok(())
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, LedgerError> {
+        self.with(|connection| work(connection))
     }
 
     /// One transaction that takes the write lock at its beginning: what it reads stays true until it ends.
@@ -213,11 +235,68 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
     ) -> Result<T, LedgerError> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&transaction)?;
-        transaction.commit()?;
-        Ok(result)
+        self.with(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, LedgerError> {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_disk = platform::identity(&Self::path(&self.state_dir));
+        if slot.as_ref().is_some_and(|opened| on_disk.is_none() || opened.identity != on_disk) {
+            // It was moved away: what is written into the open file would be lost with it.
+            *slot = None;
+        }
+        let opened = match &mut *slot {
+            Some(opened) => opened,
+            empty => empty.insert(open(&self.state_dir)?),
+        };
+        let result = work(&mut opened.connection);
+        if result.is_err() {
+            // A fault of the file or the disk may be mended by the next time.
+            *slot = None;
+        }
+        Ok(result?)
+    }
+}
+
+fn open(state_dir: &Path) -> Result<Opened, LedgerError> {
+    let path = Ledger::path(state_dir);
+    platform::create_private_folder(state_dir)
+        .map_err(|error| LedgerError::Io(state_dir.to_owned(), error))?;
+    // Made here and not by SQLite, which would make it readable for all.
+    platform::open_private(&path).map_err(|error| LedgerError::Io(path.clone(), error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    begin_log(&connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrate(&mut connection)?;
+    Ok(Opened { connection, identity: platform::identity(&path) })
+}
+
+/// SQLite waits for no other connection here, whatever its busy timeout: the first two processes on a host
+/// may come at the same time.
+fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut patience = BUSY;
+    loop {
+        let error = match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => error,
+            outcome => return outcome,
+        };
+        if patience.is_zero() {
+            return Err(error);
+        }
+        std::thread::sleep(PAUSE);
+        patience = patience.saturating_sub(PAUSE);
     }
 }
 

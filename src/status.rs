@@ -184,6 +184,8 @@ impl Report {
         let (Some(ledger), Some(leaf)) = (ledger, leaf) else { return Ok(Self::none()) };
         let Some(report) = ledger.report_of(leaf)? else { return Ok(Self::none()) };
         let state = match report.state {
+            // Nothing is to be told of it, as far as is known.
+            ReportState::Unasked | ReportState::Known => return Ok(Self::none()),
             ReportState::Pending => "pending",
             ReportState::Delivered => "delivered",
             ReportState::Held => "held",

@@ -2,15 +2,17 @@
 //!
 //! The folders of every link on the way to a file are watched, not the file: a watch on a file dies with
 //! its inode, and a watch on a link's target misses the link. A folder that is not there yet is awaited
-//! in the nearest one above it. Where events cannot be had, [`Watcher::poll`] compares signatures.
+//! in the nearest one above it. A watch that may have gone with its folder is made anew, even if the folder
+//! that stands there now looks the same: file systems give an inode number away again at once. Where events
+//! cannot be had, [`Watcher::poll`] compares signatures.
 
 mod trail;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,14 +30,22 @@ pub enum Hint {
     Lost,
 }
 
-/// The paths whose change concerns a site, shared with the thread that reads events.
-type Interest = Arc<Mutex<HashMap<PathBuf, Vec<SiteId>>>>;
+/// What is shared with the thread that reads events.
+#[derive(Default)]
+struct Shared {
+    /// The paths whose change concerns a site.
+    interest: HashMap<PathBuf, Vec<SiteId>>,
+    /// Those of them that were removed or renamed away, until [`Watcher::rearm`] takes them.
+    gone: HashSet<PathBuf>,
+    /// Events were lost: any of them may be gone.
+    any_gone: bool,
+}
 
 /// Watches the files of all sites.
 pub struct Watcher {
     /// `None` where the system gives no events at all.
     events: Option<RecommendedWatcher>,
-    interest: Interest,
+    shared: Arc<Mutex<Shared>>,
     followed: HashMap<SiteId, Followed>,
     folders: HashMap<PathBuf, WatchedFolder>,
     problem: Option<Problem>,
@@ -53,23 +63,32 @@ struct Followed {
 struct WatchedFolder {
     identity: trail::Identity,
     users: usize,
-    /// Whether the system took the watch.
-    armed: bool,
+    watch: Watch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Events come.
+    Armed,
+    /// The system gives none.
+    Silent,
+    /// It may have gone with the folder that stood there.
+    Gone,
 }
 
 impl Watcher {
     /// Hints go to `hints`, from another thread.
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
-        let interest = Interest::default();
-        let shared = Arc::clone(&interest);
+        let shared = Arc::<Mutex<Shared>>::default();
+        let reader = Arc::clone(&shared);
         let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
         let config = notify::Config::default().with_event_kinds(wanted);
-        let handler = move |event| pass_on(event, &shared, &hints);
+        let handler = move |event| pass_on(event, &reader, &hints);
         let (events, problem) = match RecommendedWatcher::new(handler, config) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(no_events(&error))),
         };
-        Self { events, interest, followed: HashMap::new(), folders: HashMap::new(), problem }
+        Self { events, shared, followed: HashMap::new(), folders: HashMap::new(), problem }
     }
 
     /// Watches a site's files from now on, in place of those it had.
@@ -83,11 +102,15 @@ impl Watcher {
     /// Sees whether links or folders on the way to a site's files have changed, and watches the new ones.
     /// To be called before each look: arm, then look.
     pub fn rearm(&mut self, site: SiteId) {
+        self.note_gone();
         // Whatever changes while a watch is added is seen by going over it once more.
         for _ in 0..8 {
             let Some(followed) = self.followed.get(&site) else { return };
             let (entries, folders) = trail::of_all(&followed.files);
-            if entries == followed.entries && folders == followed.folders {
+            let gone = |folder: &Folder| {
+                self.folders.get(&folder.path).is_some_and(|known| known.watch == Watch::Gone)
+            };
+            if entries == followed.entries && folders == followed.folders && !folders.iter().any(gone) {
                 return;
             }
             self.enter(site, entries, folders);
@@ -118,25 +141,45 @@ impl Watcher {
         changed
     }
 
-    fn enter(&mut self, site: SiteId, entries: Vec<PathBuf>, folders: Vec<Folder>) {
-        let mut silent = self.events.is_none();
-        for folder in &folders {
-            silent |= !self.arm(folder);
+    fn note_gone(&mut self) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let any_gone = std::mem::take(&mut shared.any_gone);
+        let gone = std::mem::take(&mut shared.gone);
+        drop(shared);
+        if gone.is_empty() && !any_gone {
+            return;
         }
+        for (path, folder) in &mut self.folders {
+            // With a folder go the watches of all below it.
+            let is_gone = any_gone || path.ancestors().any(|above| gone.contains(above));
+            if is_gone && folder.watch == Watch::Armed {
+                folder.watch = Watch::Gone;
+            }
+        }
+    }
+
+    fn enter(&mut self, site: SiteId, entries: Vec<PathBuf>, folders: Vec<Folder>) {
         let Some(followed) = self.followed.get_mut(&site) else { return };
         let old_entries = std::mem::replace(&mut followed.entries, entries.clone());
-        let old_folders = std::mem::replace(&mut followed.folders, folders);
-        followed.polled = match (silent, followed.polled.take()) {
-            (false, _) => None,
-            (true, Some(known)) => Some(known),
-            (true, None) => Some(signatures(&followed.files)),
-        };
+        let old_folders = std::mem::replace(&mut followed.folders, folders.clone());
+        // Before the watches: that a folder goes while it is being watched must not be missed.
         self.with_interest(|interest| {
             withdraw(interest, site, &old_entries);
             for entry in entries {
                 interest.entry(entry).or_default().push(site);
             }
         });
+        let mut silent = self.events.is_none();
+        for folder in &folders {
+            silent |= !self.arm(folder);
+        }
+        if let Some(followed) = self.followed.get_mut(&site) {
+            followed.polled = match (silent, followed.polled.take()) {
+                (false, _) => None,
+                (true, Some(known)) => Some(known),
+                (true, None) => Some(signatures(&followed.files)),
+            };
+        }
         self.release(&old_folders);
     }
 
@@ -148,7 +191,7 @@ impl Watcher {
     }
 
     fn with_interest(&self, change: impl FnOnce(&mut HashMap<PathBuf, Vec<SiteId>>)) {
-        change(&mut self.interest.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).interest);
     }
 
     /// One more user of a folder; whether it gives events.
@@ -156,35 +199,35 @@ impl Watcher {
         let known = self.folders.get_mut(&folder.path);
         if let Some(known) = known {
             known.users += 1;
-            if known.identity == folder.identity && known.armed {
+            if known.identity == folder.identity && known.watch == Watch::Armed {
                 return true;
             }
             known.identity = folder.identity;
         }
         let replaced = self.folders.contains_key(&folder.path);
-        let armed = self.add_watch(&folder.path, replaced);
+        let watch = self.add_watch(&folder.path, replaced);
         let entry = self.folders.entry(folder.path.clone());
-        entry.or_insert(WatchedFolder { identity: folder.identity, users: 1, armed }).armed = armed;
-        armed
+        entry.or_insert(WatchedFolder { identity: folder.identity, users: 1, watch }).watch = watch;
+        watch != Watch::Silent
     }
 
-    fn add_watch(&mut self, folder: &Path, replaced: bool) -> bool {
-        let Some(events) = &mut self.events else { return false };
+    fn add_watch(&mut self, folder: &Path, replaced: bool) -> Watch {
+        let Some(events) = &mut self.events else { return Watch::Silent };
         if replaced {
             // The old watch went with the old folder, or looks at where it was moved to.
             let _ = events.unwatch(folder);
         }
         if !platform::gives_events(folder) {
-            return false;
+            return Watch::Silent;
         }
         match events.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => true,
-            // Gone again: the folder above tells when it is back.
-            Err(error) if is_missing(&error) => true,
+            Ok(()) => Watch::Armed,
+            // The next walk sees whether it is back; later on the folder above tells.
+            Err(error) if is_missing(&error) => Watch::Gone,
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "a folder gives no events and is polled");
                 self.problem.get_or_insert_with(|| cannot_watch(folder, &error));
-                false
+                Watch::Silent
             }
         }
     }
@@ -220,24 +263,31 @@ fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
 }
 
 /// Runs on the thread that reads events; what concerns no site ends here.
-fn pass_on(event: notify::Result<notify::Event>, interest: &Interest, hints: &UnboundedSender<Hint>) {
+fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let event = match event {
-        Ok(event) if event.need_rescan() => return lost(hints),
+        Ok(event) if event.need_rescan() => return lost(&mut shared, hints),
         Ok(event) => event,
         Err(error) => {
             tracing::warn!(%error, "file events may have been lost");
-            return lost(hints);
+            return lost(&mut shared, hints);
         }
     };
     let Some(cause) = cause(&event.kind) else { return };
-    let interest = interest.lock().unwrap_or_else(PoisonError::into_inner);
-    for site in event.paths.iter().filter_map(|path| interest.get(path)).flatten() {
-        // The receiver is gone only when certhook stops.
-        let _ = hints.send(Hint::Site(*site, cause));
+    let Shared { interest, gone, .. } = &mut *shared;
+    for (path, sites) in event.paths.iter().filter_map(|path| interest.get_key_value(path)) {
+        if is_going(&event.kind) {
+            gone.insert(path.clone());
+        }
+        for site in sites {
+            // The receiver is gone only when certhook stops.
+            let _ = hints.send(Hint::Site(*site, cause));
+        }
     }
 }
 
-fn lost(hints: &UnboundedSender<Hint>) {
+fn lost(shared: &mut Shared, hints: &UnboundedSender<Hint>) {
+    shared.any_gone = true;
     let _ = hints.send(Hint::Lost);
 }
 
@@ -249,6 +299,11 @@ fn cause(kind: &EventKind) -> Option<Cause> {
         EventKind::Access(_) => None,
         EventKind::Any | EventKind::Other => Some(Cause::Changed),
     }
+}
+
+/// Whether a folder of that path, and the watches in it, may be there no more.
+fn is_going(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
 }
 
 fn is_missing(error: &notify::Error) -> bool {

@@ -330,7 +330,7 @@ impl Agent {
         match site.state {
             State::Probing => self.before_reload(now, id, wire),
             State::Verifying { since, until, shown } => {
-                self.after_reload(now, id, wire, (since, until, shown))
+                self.after_reload(now, id, wire, (since, until, shown));
             }
             _ => {}
         }

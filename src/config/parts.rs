@@ -1,5 +1,6 @@
 //! Each table of the file, key by key.
 
+use std::net::SocketAddrV6;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,10 +42,14 @@ impl Endpoint {
     /// Parses `host:port`.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        let port: u16 = port.parse().ok()?;
-        let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-        let fits = !host.is_empty() && port > 0 && !bare_ipv6 && !host.contains(['/', ' ', '@']);
-        fits.then(|| Self(text.to_owned()))
+        let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().ok()? > 0;
+        let host_fits = match host.strip_prefix('[') {
+            Some(_) => text.parse::<SocketAddrV6>().is_ok(),
+            None => {
+                !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+            }
+        };
+        (port_fits && host_fits).then(|| Self(text.to_owned()))
     }
 }
 
@@ -65,25 +70,31 @@ pub enum Reload {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Every `[server.NAME]` by its name, and those without a mistake: a site may name any of the first.
+#[derive(Default)]
+struct Servers {
+    names: Vec<String>,
+    sound: Vec<Server>,
+}
+
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let mut top = file.top();
     let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from("/var/lib/certhook"));
     let portal = top.section("portal").map(|section| portal(file, section));
     top.later("renewal", "scheduling renewals");
     let watch = watch(top.section("watch"));
-    let mut servers: Vec<Server> = Vec::new();
-    let mut sound = true;
+    let mut servers = Servers::default();
     for (name, section) in top.named("server") {
-        match server(file, name, section) {
-            Some(server) => servers.push(server),
-            None => sound = false,
-        }
+        servers.names.push(name.clone());
+        servers.sound.extend(server(file, name, section));
     }
-    if servers.is_empty() && sound {
-        servers.push(default_server());
+    if servers.names.is_empty() {
+        let server = default_server();
+        servers.names.push(server.name.clone());
+        servers.sound.push(server);
     }
     let sections = top.list("site");
-    if sections.is_empty() {
+    if sections.as_ref().is_some_and(Vec::is_empty) {
         file.mistake(
             0,
             "no_site",
@@ -92,17 +103,22 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         );
     }
     let sites: Vec<Option<Site>> =
-        sections.into_iter().map(|section| site(file, &servers, section)).collect();
+        sections.into_iter().flatten().map(|section| site(file, &servers, section)).collect();
     top.close();
+    names_differ(file, &sites.iter().flatten().collect::<Vec<_>>());
     let sites = sites.into_iter().collect::<Option<Vec<_>>>();
-    if let Some(sites) = &sites {
-        names_differ(file, sites);
-    }
     let portal = match portal {
         Some(portal) => Some(portal?),
         None => None,
     };
-    Some(Config { path: file.path().to_owned(), state_dir, portal, watch, servers, sites: sites? })
+    Some(Config {
+        path: file.path().to_owned(),
+        state_dir,
+        portal,
+        watch,
+        servers: servers.sound,
+        sites: sites?,
+    })
 }
 
 fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Portal> {
@@ -114,8 +130,7 @@ fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Portal> {
     let login = url(&mut section, "login", "https://login.microsoftonline.com");
     let tenant_id = section.required("tenant_id", "\"contoso.com\"").and_then(|at| tenant(file, at));
     let client_id = section.required("client_id", "\"625bc9f6-3bf6-4b6d-94ba-e97cf07a22de\"");
-    let named = section.string("client_secret_file");
-    let secret = secret(file, section.line, named);
+    let secret = secret(file, &mut section);
     let requests = section.integer("requests_per_week", 1..1_000_000).map_or(50, |at| at.value);
     let timeout = section.duration("timeout", 30 * SECOND);
     let retry = section.duration("retry", 5 * SECOND);
@@ -134,7 +149,8 @@ fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Portal> {
 
 /// The tenant becomes a part of the login's path.
 fn tenant(file: &File<'_>, at: At<String>) -> Option<String> {
-    if at.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
+    let fits = at.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if fits && !at.value.starts_with('.') {
         return Some(at.value);
     }
     let message = "tenant_id may hold letters, digits, dots and dashes only";
@@ -142,17 +158,19 @@ fn tenant(file: &File<'_>, at: At<String>) -> Option<String> {
     None
 }
 
-fn secret(file: &File<'_>, line: usize, named: Option<At<String>>) -> Option<SecretSource> {
-    if let Some(at) = named {
-        let line = at.line;
-        return path(file, Some(at)).map(|path| SecretSource { path, line });
+fn secret(file: &File<'_>, section: &mut Section<'_, '_>) -> Option<SecretSource> {
+    let given = section.has("client_secret_file");
+    let named = section.string("client_secret_file");
+    if given {
+        let line = named.as_ref()?.line;
+        return path(file, named).map(|path| SecretSource { path, line });
     }
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(folder) => Some(SecretSource { path: Path::new(&folder).join("client_secret"), line: 0 }),
         None => {
             let message = "[portal] has no client_secret_file, and the service manager passed no credential";
             let remedy = "add a line like client_secret_file = \"/etc/certhook/client_secret\"";
-            file.mistake(line, "missing_key", message, remedy);
+            file.mistake(section.line, "missing_key", message, remedy);
             None
         }
     }
@@ -190,7 +208,8 @@ fn web_url(file: &File<'_>, key: &str, at: &At<String>) -> Option<WebUrl> {
         }
         other => return wrong(format!("{key} is {other}://"), "write https://"),
     }
-    Some(WebUrl(at.value.trim_end_matches('/').to_owned()))
+    // As it was understood: a parser of URLs passes over white space.
+    Some(WebUrl(url.as_str().trim_end_matches('/').to_owned()))
 }
 
 fn watch(section: Option<Section<'_, '_>>) -> Watch {
@@ -218,6 +237,7 @@ fn default_server() -> Server {
 fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option<Server> {
     let line = section.line;
     let kind = section.string("kind");
+    let reload_given = section.has("reload");
     let reload = section.string_or_strings("reload");
     let verify_timeout = section.duration("verify_timeout", 10 * SECOND);
     let reload_timeout = section.duration("reload_timeout", 60 * SECOND);
@@ -241,12 +261,18 @@ fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option
         other => {
             let message = format!("kind = {other:?} is not a kind of server");
             file.mistake(kind_line, "bad_value", message, "use \"nginx\" or \"command\"");
-            return None;
+            // Its other keys are read all the same: their mistakes are told at once.
+            nginx(file, &mut section);
+            None
         }
     };
     section.close();
-    let reload = reload_of(file, line, kind.as_ref()?, reload)?;
-    Some(Server { name, line, kind: kind?, reload, verify_timeout, reload_timeout })
+    let kind = kind?;
+    if reload_given && reload.is_none() {
+        return None;
+    }
+    let reload = reload_of(file, line, &kind, reload)?;
+    Some(Server { name, line, kind, reload, verify_timeout, reload_timeout })
 }
 
 fn nginx(file: &File<'_>, section: &mut Section<'_, '_>) -> Nginx {
@@ -304,22 +330,33 @@ fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<Str
     }
 }
 
-fn site(file: &File<'_>, servers: &[Server], mut section: Section<'_, '_>) -> Option<Site> {
+fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Option<Site> {
     let line = section.line;
     section.later("pfx", "PFX files");
     section.later("pfx_password_file", "PFX files");
     section.later("bindings", "IIS bindings");
     let name = section.string("name");
     let id = section.integer("id", 1..i64::MAX);
+    let server_given = section.has("server");
     let server = section.string("server");
     let certificate = section.required("certificate", "\"/etc/ssl/contoso-com/fullchain.pem\"");
     let certificate = path(file, certificate);
     let key = section.string("key");
+    let verify_given = section.has("verify");
     let verify = section.strings("verify");
     let report = section.boolean("report").is_none_or(|at| at.value);
     section.close();
 
-    let server = server_of(file, servers, line, server);
+    let server = match server {
+        Some(named) => server_named(file, servers, &named),
+        None if server_given => None,
+        None => only_server(file, servers, line),
+    };
+    let verify = match verify {
+        Some(texts) => endpoints(file, &texts),
+        None if verify_given => None,
+        None => no_verify(file, line),
+    };
     let key = match key {
         Some(At { value, .. }) if value.starts_with("engine:") || value.starts_with("store:") => {
             Some(KeyAt::Elsewhere(value))
@@ -331,7 +368,7 @@ fn site(file: &File<'_>, servers: &[Server], mut section: Section<'_, '_>) -> Op
         line,
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
-        verify: endpoints(file, line, verify)?,
+        verify: verify?,
         server: server?,
         certificate: certificate?,
         key: key?,
@@ -339,50 +376,40 @@ fn site(file: &File<'_>, servers: &[Server], mut section: Section<'_, '_>) -> Op
     })
 }
 
-fn server_of(file: &File<'_>, servers: &[Server], line: usize, wanted: Option<At<String>>) -> Option<usize> {
-    let names = || servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>().join(", ");
-    match wanted {
-        Some(At { value, line }) => {
-            let found = servers.iter().position(|server| server.name == value);
-            if found.is_none() {
-                file.mistake(
-                    line,
-                    "unknown_server",
-                    format!("there is no [server.{value}]"),
-                    format!("name one of: {}", names()),
-                );
-            }
-            found
-        }
-        None if servers.len() > 1 => {
-            file.mistake(
-                line,
-                "missing_key",
-                "a site must say which server it belongs to",
-                format!("add server = one of: {}", names()),
-            );
-            None
-        }
-        None => Some(0),
+fn server_named(file: &File<'_>, servers: &Servers, wanted: &At<String>) -> Option<usize> {
+    let At { value, line } = wanted;
+    if !servers.names.contains(value) {
+        let remedy = format!("name one of: {}", servers.names.join(", "));
+        file.mistake(*line, "unknown_server", format!("there is no [server.{value}]"), remedy);
     }
+    servers.sound.iter().position(|server| server.name == *value)
 }
 
-fn endpoints(file: &File<'_>, line: usize, given: Option<At<Vec<String>>>) -> Option<Vec<Endpoint>> {
-    let Some(At { value, line }) = given else {
-        let message = "the site has no verify: whether its certificate is served could not be proved";
-        file.mistake(
-            line,
-            "no_verify",
-            message,
-            "say where the server listens, like verify = [\"127.0.0.1:443\"]",
-        );
-        return None;
-    };
-    let parsed = value.iter().map(|text| {
+fn only_server(file: &File<'_>, servers: &Servers, line: usize) -> Option<usize> {
+    if servers.names.len() > 1 {
+        let remedy = format!("add server = one of: {}", servers.names.join(", "));
+        file.mistake(line, "missing_key", "a site must say which server it belongs to", remedy);
+    }
+    (servers.sound.len() == 1).then_some(0)
+}
+
+fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Endpoint>> {
+    file.mistake(
+        line,
+        "no_verify",
+        "the site has no verify: whether its certificate is served could not be proved",
+        "say where the server listens, like verify = [\"127.0.0.1:443\"]",
+    );
+    None
+}
+
+fn endpoints(file: &File<'_>, given: &At<Vec<String>>) -> Option<Vec<Endpoint>> {
+    let parsed = given.value.iter().map(|text| {
         let endpoint = Endpoint::parse(text);
         if endpoint.is_none() {
             let message = format!("verify: {text:?} is not an address");
-            file.mistake(line, "bad_value", message, "write it like \"127.0.0.1:443\" or \"[::1]:443\"");
+            let remedy = "write it like \"127.0.0.1:443\" or \"[::1]:443\"";
+            file.mistake(given.line, "bad_value", message, remedy);
         }
         endpoint
     });
@@ -390,7 +417,7 @@ fn endpoints(file: &File<'_>, line: usize, given: Option<At<Vec<String>>>) -> Op
 }
 
 /// Two sites of one name on one server could not be told apart, in `status` and in the ledger.
-fn names_differ(file: &File<'_>, sites: &[Site]) {
+fn names_differ(file: &File<'_>, sites: &[&Site]) {
     let same = |a: &Site, b: &Site| a.server == b.server && a.label() == b.label();
     for (index, site) in sites.iter().enumerate() {
         if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {

@@ -9,7 +9,13 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, Mistake, Mistakes};
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
+
+/// A mistake's words are cut after so many characters: keys and values come from the file.
+const MOST_WORDS: usize = 400;
+
+/// The code of what TOML refuses.
+const TOML: &str = "toml";
 
 /// A value with the line it stands on.
 pub(super) struct At<T> {
@@ -29,12 +35,12 @@ impl<'t> File<'t> {
         Self { path: path.to_owned(), text, mistakes: RefCell::default() }
     }
 
-    /// The top of the file; what TOML itself refuses is a mistake like any other.
+    /// The top of the file; where TOML itself refuses it, only that is told.
     pub(super) fn top(&self) -> Section<'_, 't> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in errors {
             let line = error.span().map_or(0, |span| self.line(&span));
-            self.mistake(line, "toml", error.message().trim().replace('\n', ", "), "mend the line");
+            self.mistake(line, TOML, error.message().trim().replace('\n', ", "), "mend the line");
         }
         Section::new(self, String::new(), 0, table.into_inner())
     }
@@ -46,12 +52,17 @@ impl<'t> File<'t> {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let problem = Problem::new(code, message, remedy);
+        let clean = |words: String| printable(&words, MOST_WORDS);
+        let problem = Problem::new(code, clean(message.into()), clean(remedy.into()));
         self.mistakes.borrow_mut().push(Mistake { path: self.path.clone(), line, problem });
     }
 
     pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Mistakes> {
         let mut mistakes = self.mistakes.into_inner();
+        // What TOML could not read is missing from its tables, and would be told as mistakes that are none.
+        if mistakes.iter().any(|mistake| mistake.problem.code == TOML) {
+            mistakes.retain(|mistake| mistake.problem.code == TOML);
+        }
         mistakes.sort_by_key(|mistake| mistake.line);
         match config {
             Some(config) if mistakes.is_empty() => Ok(config),
@@ -83,6 +94,11 @@ pub(super) struct Section<'f, 't> {
 impl<'f, 't> Section<'f, 't> {
     fn new(file: &'f File<'t>, title: String, line: usize, table: DeTable<'t>) -> Self {
         Self { file, title, line, table, known: RefCell::default() }
+    }
+
+    /// Whether the key is there, be its value right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     fn take(&mut self, key: &'static str) -> Option<(usize, DeValue<'t>)> {
@@ -119,7 +135,7 @@ impl<'f, 't> Section<'f, 't> {
 
     /// A string that must be there.
     pub(super) fn required(&mut self, key: &'static str, example: &str) -> Option<At<String>> {
-        if !self.table.contains_key(key) {
+        if !self.has(key) {
             self.known.borrow_mut().insert(key);
             let message = format!("{} has no {key}", self.title);
             self.file.mistake(
@@ -208,8 +224,9 @@ impl<'f, 't> Section<'f, 't> {
 
     /// A key whose value may be a text or a list of texts.
     pub(super) fn string_or_strings(&mut self, key: &'static str) -> Option<At<Vec<String>>> {
-        match self.table.get(key)?.get_ref() {
-            DeValue::Array(_) => self.strings(key),
+        match self.table.get(key).map(|value| value.get_ref()) {
+            Some(DeValue::Array(_)) => self.strings(key),
+            // Absent ones too: from here on the key is known.
             _ => self.string(key).map(|At { value, line }| At { value: vec![value], line }),
         }
     }
@@ -244,12 +261,12 @@ impl<'f, 't> Section<'f, 't> {
         found.into_iter().map(|(_, section, name)| (name, section)).collect()
     }
 
-    /// The tables `[[key]]`.
-    pub(super) fn list(&mut self, key: &'static str) -> Vec<Section<'f, 't>> {
-        let Some((line, value)) = self.take(key) else { return Vec::new() };
+    /// The tables `[[key]]`; `None` where something else stands there.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<Section<'f, 't>>> {
+        let Some((line, value)) = self.take(key) else { return Some(Vec::new()) };
         let DeValue::Array(items) = value else {
             self.wrong_type(line, key, &format!("written as [[{key}]]"), &value);
-            return Vec::new();
+            return None;
         };
         let mut found = Vec::new();
         for item in items {
@@ -258,10 +275,13 @@ impl<'f, 't> Section<'f, 't> {
                 DeValue::Table(table) => {
                     found.push(Section::new(self.file, format!("[[{key}]]"), line, table));
                 }
-                other => self.wrong_type(line, key, &format!("written as [[{key}]]"), &other),
+                other => {
+                    self.wrong_type(line, key, &format!("written as [[{key}]]"), &other);
+                    return None;
+                }
             }
         }
-        found
+        Some(found)
     }
 
     /// A key that this version knows of and cannot do yet.
@@ -291,8 +311,8 @@ impl<'f, 't> Section<'f, 't> {
                 None => format!("known are: {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
             };
             let line = self.file.line(&key.span());
-            let name = crate::problem::printable(name, 60);
-            self.file.mistake(line, "unknown_key", format!("unknown key {name:?} {place}"), remedy);
+            let name = printable(name, 60);
+            self.file.mistake(line, "unknown_key", format!("unknown key \"{name}\" {place}"), remedy);
         }
     }
 }

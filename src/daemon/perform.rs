@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Daemon, wall};
-use crate::agent::{Action, Event, How, Installed, Recorded, SiteId, State};
+use crate::agent::{Action, Event, Installed, Recorded, SiteId, State};
 use crate::courier::Order;
 use crate::inspect::inspect;
 use crate::ledger::{Entry, Installation, NewReport};
@@ -74,7 +74,6 @@ impl Daemon {
     fn record(&self, id: SiteId, installed: &Installed) {
         let (Some(seen), site) = (self.agent.site(id).disk(), &self.sites[id.0]) else { return };
         let bundle = &seen.bundle;
-        let wanted = site.report && installed.how != How::Adopted;
         let installation = Installation {
             site: site.key.clone(),
             recorded: Recorded {
@@ -86,7 +85,7 @@ impl Daemon {
             whole_at: wall(installed.whole),
             reloaded_at: installed.reloaded.map(wall),
             served_at: wall(installed.served),
-            report: wanted.then(|| NewReport {
+            report: site.report.then(|| NewReport {
                 hosts: bundle.leaf.hosts.to_string(),
                 remote_create_date: remote_create_date(seen.written_at),
                 not_after: bundle.leaf.not_after,

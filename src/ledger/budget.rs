@@ -1,7 +1,7 @@
 //! The portal's scarce requests: noted before they are sent, counted over seven days.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Transaction;
+use rusqlite::OptionalExtension;
 
 use super::{Ledger, LedgerError, Report, milliseconds};
 
@@ -20,12 +20,11 @@ fn reserve(allowance: u32) -> u32 {
 pub enum Purpose<'a> {
     /// Looking around: may not spend the last requests.
     Look,
+    /// Asking for the record that a report is about.
+    Record,
     /// Sending this report: counts as one more attempt at it.
     Report(&'a Report),
 }
-
-/// The portal's certificates, id and name, and when they were asked for.
-pub type PortalList = (Timestamp, Vec<(i64, String)>);
 
 /// How much of the week's allowance this host has spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,28 +53,30 @@ impl Ledger {
     /// [`Refusal`]: the request must not be sent.
     pub fn spend(&self, purpose: Purpose<'_>, allowance: u32, now: Timestamp) -> Result<(), Refusal> {
         let limit = match purpose {
-            Purpose::Report(_) => allowance,
+            Purpose::Record | Purpose::Report(_) => allowance,
             Purpose::Look => allowance - reserve(allowance),
         };
         let refused = self.write(|transaction| {
-            // What is beyond the window, or in a future that a wrong clock once showed, counts no more.
-            let (oldest, newest) =
-                (milliseconds(now.saturating_sub(WINDOW).unwrap_or(now)), milliseconds(now));
-            transaction
-                .execute("DELETE FROM request WHERE at <= ?1 OR at > ?2 + 604800000", (oldest, newest))?;
-            let usage = usage(transaction)?;
-            if usage.used >= limit {
-                return Ok(Some(usage.next_free_at.unwrap_or(now)));
+            let (oldest, newest) = counted(now);
+            transaction.execute("DELETE FROM request WHERE at <= ?1 OR at > ?2", (oldest, newest))?;
+            let used: u32 = transaction.query_row("SELECT count(*) FROM request", [], |row| row.get(0))?;
+            if let Some(beyond) = used.checked_sub(limit) {
+                // So many of the oldest have to be forgotten, and one more.
+                let place = "SELECT at FROM request ORDER BY at LIMIT 1 OFFSET ?1";
+                let freed = transaction.query_row(place, [beyond], |row| super::timestamp(row, 0));
+                return Ok(Some(freed.optional()?.map_or(now, window_after)));
             }
             let what = match purpose {
                 Purpose::Look => "look",
+                Purpose::Record => "record",
                 Purpose::Report(report) => {
                     transaction
                         .execute("UPDATE report SET attempts = attempts + 1 WHERE id = ?1", [report.id])?;
                     "report"
                 }
             };
-            transaction.execute("INSERT INTO request (at, what) VALUES (?1, ?2)", (newest, what))?;
+            transaction
+                .execute("INSERT INTO request (at, what) VALUES (?1, ?2)", (milliseconds(now), what))?;
             Ok(None)
         })?;
         refused.map_or(Ok(()), |until| Err(Refusal::Spent(until)))
@@ -86,59 +87,26 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn usage(&self, now: Timestamp) -> Result<Usage, LedgerError> {
-        let since = milliseconds(now.saturating_sub(WINDOW).unwrap_or(now));
-        let connection = self.lock();
-        let row =
-            connection.query_row("SELECT count(*), min(at) FROM request WHERE at > ?1", [since], read)?;
-        Ok(row)
-    }
-
-    /// The portal's certificates of the last list.
-    ///
-    /// # Errors
-    /// [`LedgerError`]
-    pub fn portal_list(&self) -> Result<Option<PortalList>, LedgerError> {
-        let connection = self.lock();
-        let mut asked = connection.prepare_cached("SELECT listed_at FROM portal_list")?;
-        let Some(listed_at) = asked.query_map([], |row| super::timestamp(row, 0))?.next().transpose()? else {
-            return Ok(None);
-        };
-        let mut query = connection.prepare_cached("SELECT id, name FROM portal_certificate ORDER BY id")?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Some((listed_at, rows.collect::<Result<_, _>>()?)))
-    }
-
-    /// Keeps the portal's certificates, in place of those of the last list.
-    ///
-    /// # Errors
-    /// [`LedgerError`]
-    pub fn keep_portal_list(
-        &self,
-        certificates: &[(i64, String)],
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        self.write(|transaction| {
-            transaction.execute("DELETE FROM portal_certificate", [])?;
-            let mut insert = transaction
-                .prepare_cached("INSERT OR REPLACE INTO portal_certificate (id, name) VALUES (?1, ?2)")?;
-            for certificate in certificates {
-                insert.execute((certificate.0, &certificate.1))?;
-            }
-            transaction.execute(
-                "INSERT OR REPLACE INTO portal_list (only_row, listed_at) VALUES (1, ?1)",
-                [milliseconds(now)],
-            )?;
-            Ok(())
+        let (oldest, newest) = counted(now);
+        self.read(|connection| {
+            let question = "SELECT count(*), min(at) FROM request WHERE at > ?1 AND at <= ?2";
+            connection.query_row(question, (oldest, newest), |row| {
+                let first: Option<i64> = row.get(1)?;
+                let first = first.and_then(|at| Timestamp::from_millisecond(at).ok());
+                Ok(Usage { used: row.get(0)?, next_free_at: first.map(window_after) })
+            })
         })
     }
 }
 
-fn usage(transaction: &Transaction<'_>) -> rusqlite::Result<Usage> {
-    transaction.query_row("SELECT count(*), min(at) FROM request", [], read)
+/// The requests that count are after the first and not after the second: what is beyond the window, or in a far
+/// future that a wrong clock once showed, counts no more.
+fn counted(now: Timestamp) -> (i64, i64) {
+    let bound = |at: Result<Timestamp, jiff::Error>| milliseconds(at.unwrap_or(now));
+    (bound(now.saturating_sub(WINDOW)), bound(now.saturating_add(WINDOW)))
 }
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Usage> {
-    let oldest: Option<i64> = row.get(1)?;
-    let oldest = oldest.and_then(|at| Timestamp::from_millisecond(at).ok());
-    Ok(Usage { used: row.get(0)?, next_free_at: oldest.and_then(|at| at.checked_add(WINDOW).ok()) })
+/// When a request no longer counts.
+fn window_after(at: Timestamp) -> Timestamp {
+    at.saturating_add(WINDOW).unwrap_or(at)
 }

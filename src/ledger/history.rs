@@ -57,20 +57,22 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn history(&self, site: Option<&str>) -> Result<Vec<Entry>, LedgerError> {
-        let connection = self.lock();
-        let mut query = connection.prepare_cached(
-            "SELECT at, site, event, fingerprint, detail FROM history WHERE ?1 IS NULL OR site = ?1 ORDER BY at, id",
-        )?;
-        let rows = query.query_map([site], |row| {
-            Ok(Entry {
-                at: timestamp(row, 0)?,
-                site: row.get(1)?,
-                event: row.get(2)?,
-                fingerprint: row.get(3)?,
-                detail: row.get(4)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT at, site, event, fingerprint, detail FROM history
+                 WHERE ?1 IS NULL OR site = ?1 ORDER BY at, id",
+            )?;
+            let rows = query.query_map([site], |row| {
+                Ok(Entry {
+                    at: timestamp(row, 0)?,
+                    site: row.get(1)?,
+                    event: row.get(2)?,
+                    fingerprint: row.get(3)?,
+                    detail: row.get(4)?,
+                })
+            })?;
+            rows.collect()
+        })
     }
 }
 

@@ -4,18 +4,23 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::{Entry, Ledger, LedgerError, NewReport, fingerprint, history, milliseconds, timestamp};
+use crate::agent::How;
 use crate::certificate::Fingerprint;
 use crate::problem::Problem;
 
 /// Where a report stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportState {
+    /// It was there at the first start; the portal's list is to tell whether it is reported.
+    Unasked,
     /// To be sent at its time.
     Pending,
     /// The portal has echoed it.
     Delivered,
     /// The portal has refused it; somebody has to look.
     Held,
+    /// The portal knew of it, or has no such record: nothing is to be sent.
+    Known,
 }
 
 /// One report.
@@ -35,8 +40,12 @@ pub struct Report {
     pub state: ReportState,
     /// How often it was sent.
     pub attempts: u32,
+    /// The certificate's end.
+    pub not_after: Timestamp,
     /// When it is sent next, while it is pending.
     pub next_attempt_at: Timestamp,
+    /// When that was set.
+    pub postponed_at: Timestamp,
     /// When it was made.
     pub created_at: Timestamp,
     /// Why it was not taken the last time: code and words.
@@ -44,21 +53,26 @@ pub struct Report {
 }
 
 const COLUMNS: &str = "id, site, fingerprint, hosts, remote_create_date, state, attempts, \
-                       next_attempt_at, error_code, error, created_at";
+                       next_attempt_at, error_code, error, created_at, not_after, postponed_at";
 
-/// Adds a report unless this certificate has one; an older one of the site that was not delivered is superseded.
+/// Adds a report unless this certificate has one. Undelivered ones of certificates that no site serves any
+/// more are superseded, and the site's older one of the same host names: to the portal it is the same record.
+/// The site's own leaf is written down by now.
 pub(super) fn enqueue(
     transaction: &Transaction<'_>,
     site: &str,
     leaf: &Fingerprint,
     report: &NewReport,
+    how: How,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let leaf = leaf.to_string();
+    let state = if how == How::Adopted { "unasked" } else { "pending" };
     transaction.execute(
         "UPDATE report SET state = 'superseded', ended_at = ?3
-         WHERE site = ?1 AND fingerprint <> ?2 AND state IN ('pending', 'held')",
-        (site, &leaf, milliseconds(now)),
+         WHERE fingerprint <> ?2 AND state IN ('unasked', 'pending', 'held')
+           AND (fingerprint NOT IN (SELECT leaf FROM site) OR (site = ?1 AND hosts = ?4))",
+        (site, &leaf, milliseconds(now), &report.hosts),
     )?;
     // Two sites may use one certificate: the portal has one record of it.
     let known = transaction
@@ -70,10 +84,11 @@ pub(super) fn enqueue(
         return Ok(());
     }
     transaction.execute(
-        "INSERT INTO report (site, fingerprint, hosts, remote_create_date, not_after, state, next_attempt_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?6)
+        "INSERT INTO report (site, fingerprint, hosts, remote_create_date, not_after, state, next_attempt_at,
+                             postponed_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?6, ?6, ?6)
          ON CONFLICT (site, fingerprint) DO UPDATE
-         SET state = 'pending', next_attempt_at = ?6, remote_create_date = ?4, ended_at = NULL",
+         SET state = ?7, next_attempt_at = ?6, postponed_at = ?6, remote_create_date = ?4, ended_at = NULL",
         (
             site,
             &leaf,
@@ -81,6 +96,7 @@ pub(super) fn enqueue(
             &report.remote_create_date,
             milliseconds(report.not_after),
             milliseconds(now),
+            state,
         ),
     )?;
     Ok(())
@@ -92,11 +108,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn next_report(&self) -> Result<Option<Report>, LedgerError> {
-        let connection = self.lock();
-        let mut query = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM report WHERE state = 'pending' ORDER BY next_attempt_at, id LIMIT 1"
-        ))?;
-        Ok(query.query_row([], read).optional()?)
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM report WHERE state IN ('unasked', 'pending')
+                 ORDER BY next_attempt_at, id LIMIT 1"
+            ))?;
+            query.query_row([], read).optional()
+        })
     }
 
     /// The report of a certificate, whichever of its sites it was made for.
@@ -104,11 +122,12 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn report_of(&self, leaf: &Fingerprint) -> Result<Option<Report>, LedgerError> {
-        let connection = self.lock();
-        let mut query = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM report WHERE fingerprint = ?1 AND state <> 'superseded'"
-        ))?;
-        Ok(query.query_row([leaf.to_string()], read).optional()?)
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM report WHERE fingerprint = ?1 AND state <> 'superseded'"
+            ))?;
+            query.query_row([leaf.to_string()], read).optional()
+        })
     }
 
     /// The portal has echoed it.
@@ -139,8 +158,8 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET next_attempt_at = ?2, error_code = ?3, error = ?4 WHERE id = ?1",
-                (report.id, milliseconds(at), &why.code, &why.message),
+                "UPDATE report SET next_attempt_at = ?2, postponed_at = ?5, error_code = ?3, error = ?4 WHERE id = ?1",
+                (report.id, milliseconds(at), &why.code, &why.message, milliseconds(now)),
             )?;
             let entry = Entry::new(now, &report.site, "report_failed").about(&report.fingerprint);
             history::append(transaction, &entry.saying(&why.message))
@@ -162,6 +181,22 @@ impl Ledger {
         })
     }
 
+    /// The portal's list has told of a certificate that was there at the first start: whether to report it.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn decide(&self, report: &Report, wanted: bool, now: Timestamp) -> Result<(), LedgerError> {
+        let state = if wanted { "pending" } else { "known" };
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET state = ?2, next_attempt_at = ?3, postponed_at = ?3, error_code = NULL, error = NULL
+                 WHERE id = ?1 AND state = 'unasked'",
+                (report.id, state, milliseconds(now)),
+            )?;
+            Ok(())
+        })
+    }
+
     /// Held and postponed reports are due now, at an operator's word. How many there are.
     ///
     /// # Errors
@@ -169,7 +204,9 @@ impl Ledger {
     pub fn release_reports(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET state = 'pending', next_attempt_at = ?1 WHERE state IN ('held', 'pending')",
+                "UPDATE report SET next_attempt_at = ?1, postponed_at = ?1,
+                        state = CASE state WHEN 'held' THEN 'pending' ELSE state END
+                 WHERE state IN ('unasked', 'held', 'pending')",
                 [milliseconds(now)],
             )
         })
@@ -180,6 +217,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
     let state = match row.get_ref(5)?.as_str()? {
         "delivered" => ReportState::Delivered,
         "held" => ReportState::Held,
+        "unasked" => ReportState::Unasked,
+        "known" => ReportState::Known,
         _ => ReportState::Pending,
     };
     let code: Option<String> = row.get(8)?;
@@ -193,6 +232,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
         state,
         attempts: row.get(6)?,
         next_attempt_at: timestamp(row, 7)?,
+        not_after: timestamp(row, 11)?,
+        postponed_at: timestamp(row, 12)?,
         created_at: timestamp(row, 10)?,
         error: code.zip(words),
     })

@@ -10,6 +10,8 @@ CREATE TABLE site (
 ) STRICT;
 
 -- What the portal is to know, or knows. Only a 2xx that echoes the certificate makes one 'delivered'.
+-- 'unasked': it was there at the first start; the portal's list tells whether it is to be reported ('pending')
+-- or known to the portal already ('known').
 CREATE TABLE report (
     id                 INTEGER PRIMARY KEY,
     site               TEXT NOT NULL,
@@ -17,9 +19,10 @@ CREATE TABLE report (
     hosts              TEXT NOT NULL,   -- joined by commas
     remote_create_date TEXT NOT NULL,   -- as it is sent
     not_after          INTEGER NOT NULL,
-    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'held', 'superseded')),
+    state              TEXT NOT NULL CHECK (state IN ('unasked', 'pending', 'delivered', 'held', 'known', 'superseded')),
     attempts           INTEGER NOT NULL DEFAULT 0,
     next_attempt_at    INTEGER NOT NULL,
+    postponed_at       INTEGER NOT NULL, -- when that was set: a clock set back makes no pause longer
     error_code         TEXT,
     error              TEXT,
     created_at         INTEGER NOT NULL,
@@ -27,7 +30,7 @@ CREATE TABLE report (
     UNIQUE (site, fingerprint)
 ) STRICT;
 CREATE INDEX report_by_fingerprint ON report (fingerprint);
-CREATE INDEX report_undelivered ON report (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX report_undelivered ON report (next_attempt_at) WHERE state IN ('unasked', 'pending');
 
 -- Requests spent on the portal, noted before they are sent.
 CREATE TABLE request (
@@ -38,8 +41,10 @@ CREATE INDEX request_at ON request (at);
 
 -- The portal's certificates, as its last list told.
 CREATE TABLE portal_certificate (
-    id   INTEGER PRIMARY KEY,
-    name TEXT NOT NULL
+    id        INTEGER PRIMARY KEY,
+    name      TEXT NOT NULL,
+    expires   INTEGER,                  -- NULL where the portal does not say
+    installed INTEGER NOT NULL          -- whether the portal has a remoteCreateDate
 ) STRICT;
 CREATE TABLE portal_list (
     only_row  INTEGER PRIMARY KEY CHECK (only_row = 1),

@@ -38,6 +38,13 @@ pub struct Certificate {
     pub remote_create_date: Option<DateTime>,
 }
 
+impl Certificate {
+    /// When it ends; the portal's dates are UTC, without saying so.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expiry_date?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    }
+}
+
 /// A 2xx answer that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use certhook_test_support::ca;
+use certhook_test_support::portal::Record;
 use certhook_test_support::writers::{How, Order, Style, Writer, write_pair};
 
 use crate::host::{Host, as_the_portal_wants};
@@ -12,7 +13,6 @@ fn a_renewed_certificate_is_served_and_reported() {
     let mut host = Host::new(&[Writer::VendorClient]);
     host.start_agent_and_settle();
     assert_eq!(host.nginx.log().hups, 0, "the first start reloads nothing");
-    assert!(host.portal.journal().is_empty(), "the first start asks nothing");
     let written = host.renew(0, Duration::from_millis(20));
     host.wait_until_done(0);
     assert_eq!(host.served(0), host.sites[0].pair.fingerprint);
@@ -128,5 +128,67 @@ fn a_touch_a_rewrite_a_chmod_and_a_restart_are_nothing() {
     host.start_agent_and_settle();
     host.stop_agent();
     assert_eq!(host.nginx.log().hups, 0);
-    assert!(host.portal.journal().is_empty());
+    // The first start's list, and nothing since.
+    assert_eq!(host.portal.requests_counted(), 1);
+    assert!(host.portal.reports().is_empty());
+}
+
+#[test]
+fn the_first_start_reports_what_the_portal_misses_and_no_more() {
+    let mut host = Host::new(&[Writer::Lego; 5]);
+    let missing = |record: &mut Record| record.remote_create_date = None;
+    let other = |record: &mut Record| record.expiry_date = "2031-01-01T00:00:00".parse().unwrap();
+    let change = |host: &Host, id, changes: &[&dyn Fn(&mut Record)]| {
+        let mut record = host.portal.certificate(id).unwrap();
+        changes.iter().for_each(|change| change(&mut record));
+        host.portal.set_certificate(record);
+    };
+    // 158 is missed; 159 is known; 160 is missed, but of another certificate; 161 is not there at all.
+    change(&host, 158, &[&missing]);
+    change(&host, 160, &[&missing, &other]);
+    host.portal.remove_certificate(161);
+    change(&host, 162, &[&missing]);
+    let written = std::fs::metadata(&host.sites[0].layout.certificate).unwrap().modified().unwrap();
+    host.start_agent();
+    host.portal.wait_for_reports(2, crate::host::PATIENCE).unwrap();
+    let (status, code) = host.json(&["sync", "--json"]);
+    assert_eq!(code, 0, "{status}");
+    let states: Vec<_> =
+        (0..5).map(|site| status["sites"][site]["report"]["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["delivered", "none", "none", "none", "delivered"]);
+    let reports = host.portal.reports();
+    assert_eq!(reports.iter().map(|report| report.id).collect::<Vec<_>>(), [158, 162]);
+    assert_eq!(reports[0].remote_create_date, as_the_portal_wants(written));
+    assert_eq!(host.portal.requests_counted(), 3, "one list and two reports");
+    assert_eq!(host.nginx.log().hups, 0);
+    // The next start asks nothing.
+    host.stop_agent();
+    host.start_agent_and_settle();
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    assert_eq!(host.portal.requests_counted(), 3);
+    host.stop_agent();
+}
+
+#[test]
+fn a_certificate_that_is_not_the_portals_is_not_told_of() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    let name = host.sites[0].name.clone();
+    let day = jiff::SignedDuration::from_hours(24);
+    let valid = ca::Validity { from: -day, to: day * 30 };
+    let pair = host.ca.issue(ca::Order { hosts: &[name.as_str()], valid, ..ca::Order::default() });
+    host.sites[0].writer.renew(&host.sites[0].layout, &pair, Duration::ZERO);
+    host.sites[0].pair = pair;
+    let status = host.wait_for("held", |status| status["sites"][0]["report"]["state"] == "held");
+    let words = status["sites"][0]["report"]["error"].as_str().unwrap();
+    assert!(words.contains("ends") && words.contains(&name), "{words}");
+    assert_eq!(host.served(0), host.sites[0].pair.fingerprint);
+    assert!(host.portal.reports().is_empty());
+    // The portal renews it, and certhook is told to look again.
+    let end = (jiff::Timestamp::now() + day * 30).to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    host.portal.renew(158, end);
+    let (status, code) = host.json(&["sync", "--retry", "--json"]);
+    assert_eq!((code, &status["sites"][0]["report"]["state"]), (0, &"delivered".into()), "{status}");
+    assert_eq!(host.portal.reports().len(), 1);
+    host.stop_agent();
 }

@@ -32,7 +32,7 @@ fn a_refused_reload_is_explained_and_made_good_when_mended() {
     assert_eq!(code, 1);
     assert_eq!(host.certhook(&["sync", "--wait", "30s"]).status.code(), Some(1));
     assert_eq!(host.served(0), old);
-    assert!(host.portal.journal().is_empty(), "nothing is told that is not so");
+    assert!(host.portal.reports().is_empty(), "nothing is told that is not so");
 
     host.nginx.mend_config();
     host.wait_until_done(0);

@@ -1,0 +1,67 @@
+//! Pauses as numbers; the rest is proved against a portal.
+
+use super::*;
+use crate::certificate::Fingerprint;
+
+fn report(next: &str, postponed: &str) -> Report {
+    let at = |text: &str| text.parse().unwrap();
+    Report {
+        id: 1,
+        site: "contoso.com".into(),
+        fingerprint: Fingerprint::of(b"leaf"),
+        hosts: "contoso.com".into(),
+        remote_create_date: "2021-01-30T01:04:32".into(),
+        state: ReportState::Pending,
+        attempts: 1,
+        not_after: at("2021-04-30T01:04:32Z"),
+        next_attempt_at: at(next),
+        postponed_at: at(postponed),
+        created_at: at(postponed),
+        error: None,
+    }
+}
+
+#[test]
+fn a_clock_set_back_or_forward_makes_no_pause_longer() {
+    let report = report("2021-01-30T00:10:00Z", "2021-01-30T00:00:00Z");
+    for (now, left) in [
+        ("2021-01-30T00:00:00Z", Some(600)),
+        ("2021-01-30T00:09:00Z", Some(60)),
+        ("2021-01-30T00:10:00Z", None),
+        ("2021-01-31T00:00:00Z", None),
+        ("2021-01-29T00:00:00Z", Some(600)),
+        ("1970-01-01T00:00:00Z", Some(600)),
+    ] {
+        assert_eq!(wait(&report, now.parse().unwrap()).map(|left| left.as_secs()), left, "{now}");
+    }
+}
+
+#[test]
+fn whoever_was_told_to_wait_comes_back_spread_and_never_early() {
+    let asked = Duration::from_secs(1000);
+    let waits: Vec<u64> = (0..200).map(|_| spread(asked).as_secs()).collect();
+    assert!(waits.iter().all(|wait| (1000..=1250).contains(wait)), "{waits:?}");
+    let distinct: std::collections::BTreeSet<_> = waits.iter().collect();
+    assert!(distinct.len() > 50, "{waits:?}");
+}
+
+#[test]
+fn a_record_is_of_a_certificate_that_ends_the_same_day() {
+    let report = report("2021-01-30T00:10:00Z", "2021-01-30T00:00:00Z");
+    let record = |expires: Option<&str>| crate::ledger::PortalRecord {
+        id: 158,
+        name: "contoso.com".into(),
+        expires: expires.map(|at| at.parse().unwrap()),
+        installed: false,
+    };
+    for (expires, same) in [
+        (Some("2021-04-30T01:04:32.143Z"), true),
+        (Some("2021-04-29T23:00:00Z"), true),
+        (Some("2021-05-01T00:00:00Z"), true),
+        (Some("2021-05-02T00:00:00Z"), false),
+        (Some("2021-01-30T00:00:00Z"), false),
+        (None, true),
+    ] {
+        assert_eq!(records::is_of(&record(expires), &report), same, "{expires:?}");
+    }
+}
