@@ -52,6 +52,10 @@ pub const GATHER_SHARE: u32 = 25;
 /// After a reload old workers accept for a tenth of a second more (nginx); so long an old certificate on the
 /// wire is no reason for another reload.
 pub const OVERLAP: Duration = Duration::from_millis(300);
+/// Reading a site's files takes no longer, or something is wrong with the file system.
+pub const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// So often a server is reloaded for a set that it then does not serve, until somebody asks or a file changes.
+pub const MOST_RELOADS: u8 = 3;
 /// The first pause after a failure; doubled each time.
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
@@ -242,7 +246,10 @@ impl Agent {
                 for site in (0..self.sites.len()).map(SiteId) {
                     self.look(now, site, cause);
                 }
-                self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+                // Lost events are no reason to ask the wire later than it would be.
+                if cause == Cause::Asked {
+                    self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+                }
             }
             Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
@@ -272,7 +279,7 @@ impl Agent {
     fn due(&mut self, now: Instant) {
         while let Some(key) = self.schedule.pop(now) {
             match key {
-                Key::Site(site) => self.site_due(site),
+                Key::Site(site) => self.site_due(now, site),
                 Key::Server(server) => self.try_reload(now, server),
                 Key::Rescan => {
                     for site in (0..self.sites.len()).map(SiteId) {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::agent::{Agent, Cause, Event, ServerId, SiteId, SiteSetup, Tuning};
-use crate::config::{Config, KeyAt};
+use crate::config::Config;
 use crate::control::{self, Call, Request};
 use crate::courier::{Courier, Known, Order};
 use crate::inspect::Place;
@@ -157,7 +157,7 @@ impl Daemon {
             .iter()
             .map(|site| Site {
                 key: config.site_key(site),
-                place: Place { certificate: site.certificate.clone(), key: site.key.clone() },
+                place: Place::of(site),
                 report: site.report && config.portal.is_some(),
             })
             .collect();
@@ -175,7 +175,7 @@ impl Daemon {
         let (hint_sender, hints) = mpsc::unbounded_channel();
         let mut watcher = Watcher::new(hint_sender);
         for (index, site) in sites.iter().enumerate() {
-            watcher.follow(SiteId(index), files(&site.place));
+            watcher.follow(SiteId(index), site.place.files());
         }
         let (result_sender, results) = mpsc::unbounded_channel();
         Ok(Self {
@@ -272,16 +272,6 @@ impl Daemon {
         // What is not noted is seen again at the next start.
         let _ = timeout(GOODBYE, all_noted).await;
     }
-}
-
-fn files(place: &Place) -> Vec<std::path::PathBuf> {
-    let mut files = vec![place.certificate.clone()];
-    if let KeyAt::File(key) = &place.key
-        && *key != place.certificate
-    {
-        files.push(key.clone());
-    }
-    files
 }
 
 /// The courier on a thread of its own, and what becomes true when it has ended.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::agent::{Incomplete, Seen};
 use crate::certificate::{self, Fault, Key, Part};
-use crate::config::KeyAt;
+use crate::config::{KeyAt, Site};
 use crate::files::{self, ReadError};
 use crate::problem::{Problem, printable};
 
@@ -18,6 +18,24 @@ pub struct Place {
     pub certificate: PathBuf,
     /// The key.
     pub key: KeyAt,
+}
+
+impl Place {
+    /// Where a configured site's set is.
+    pub fn of(site: &Site) -> Self {
+        Self { certificate: site.certificate.clone(), key: site.key.clone() }
+    }
+
+    /// The files of it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.certificate.clone()];
+        if let KeyAt::File(key) = &self.key
+            && *key != self.certificate
+        {
+            files.push(key.clone());
+        }
+        files
+    }
 }
 
 /// Reads and judges a set at the time `now`. The key is read after the certificate.

@@ -1,6 +1,5 @@
 //! What `status --json` says: names and shapes that programs outside rely on.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -21,6 +20,8 @@ pub struct Status {
     pub portal: Option<Portal>,
     /// How files are watched.
     pub watch: Watch,
+    /// What keeps the ledger from being used, if anything.
+    pub ledger_problem: Option<Problem>,
     /// The sites, in the configuration's order.
     pub sites: Vec<Site>,
 }
@@ -43,6 +44,8 @@ pub struct Portal {
     pub requests_used: u32,
     /// Allowed in seven days.
     pub requests_per_week: u32,
+    /// What this host may still ask for.
+    pub requests_left: u32,
     /// When the oldest of them no longer counts.
     pub next_free_at: Option<Timestamp>,
 }
@@ -209,9 +212,11 @@ impl Portal {
     pub fn of(config: &Config, ledger: Option<&Ledger>, now: Timestamp) -> Result<Option<Self>, LedgerError> {
         let Some(portal) = &config.portal else { return Ok(None) };
         let usage = ledger.map(|ledger| ledger.usage(now)).transpose()?;
+        let requests_used = usage.map_or(0, |usage| usage.used);
         Ok(Some(Self {
-            requests_used: usage.map_or(0, |usage| usage.used),
+            requests_used,
             requests_per_week: portal.requests_per_week,
+            requests_left: portal.requests_per_week.saturating_sub(requests_used),
             next_free_at: usage.and_then(|usage| usage.next_free_at).map(whole_seconds),
         }))
     }
@@ -230,16 +235,12 @@ impl Site {
 impl Status {
     /// Whether all is well.
     pub fn is_well(&self) -> bool {
-        self.sites.iter().all(Site::is_well)
+        self.sites.iter().all(Site::is_well) && self.problems().next().is_none()
     }
 
-    /// Sites by name; several may share one.
-    pub fn by_name(&self) -> BTreeMap<&str, Vec<&Site>> {
-        let mut found: BTreeMap<&str, Vec<&Site>> = BTreeMap::new();
-        for site in &self.sites {
-            found.entry(&site.name).or_default().push(site);
-        }
-        found
+    /// What is wrong with more than one site.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.watch.problem.iter().chain(&self.ledger_problem)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State};
+use super::{ACCEPTED, Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State};
 use crate::problem::Problem;
 
 /// A server's reloads.
@@ -129,6 +129,14 @@ impl Agent {
     /// The sites of the reload in flight, if there is one.
     pub fn reloading(&self, id: ServerId) -> Option<&BTreeSet<SiteId>> {
         self.servers[id.0].in_flight.as_ref().map(|(sites, _)| sites)
+    }
+
+    /// Whether a reload that began before `whole` is under way, or its old workers may still answer.
+    pub(super) fn is_changing(&self, now: Instant, id: ServerId, whole: Instant) -> bool {
+        let server = &self.servers[id.0];
+        let in_flight = server.in_flight.as_ref().is_some_and(|(_, begun)| *begun < whole);
+        let overlaps = |(begun, loaded): (Instant, Instant)| begun < whole && now < loaded + ACCEPTED;
+        in_flight || server.loaded.is_some_and(overlaps)
     }
 
     /// Whether old workers may still answer of a server that has loaded the set which was whole at `whole`.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::judge::{Wire, judge};
 use super::schedule::Key;
 use super::{
-    ACCEPTED, Action, Agent, Cause, How, Incomplete, Installed, OVERLAP, QUIET, Recorded, Seen, ServerId,
-    Sighting, SiteId, retry_pause,
+    ACCEPTED, Action, Agent, Cause, How, Incomplete, Installed, LOOK_LIMIT, MOST_RELOADS, OVERLAP, QUIET,
+    Recorded, Seen, ServerId, Sighting, SiteId, retry_pause,
 };
 use crate::certificate::{Doubt, Fingerprint};
 use crate::problem::Problem;
@@ -58,6 +58,14 @@ struct Again {
     ask_wire: bool,
 }
 
+/// A reload for a site that the server carried out.
+#[derive(Debug, Clone, Copy)]
+struct Reloaded {
+    set: Fingerprint,
+    at: Instant,
+    times: u8,
+}
+
 /// One site.
 #[derive(Debug)]
 pub struct Site {
@@ -72,6 +80,8 @@ pub struct Site {
     disk: Option<Seen>,
     /// When the set on disk was first seen whole.
     whole: Option<(Fingerprint, Instant)>,
+    /// When its files were last read.
+    looked: Option<Instant>,
     /// The last event was a write without a close.
     unclosed: bool,
     /// Since when the set on disk is not whole, or awaits quiet.
@@ -80,8 +90,8 @@ pub struct Site {
     untouched: bool,
     again: Option<Again>,
     ask_wire: bool,
-    /// The set that the server was last reloaded for, and when it had loaded.
-    reloaded: Option<(Fingerprint, Instant)>,
+    /// The set that the server was last reloaded for, when it had loaded, and how often it was in vain.
+    reloaded: Option<Reloaded>,
     sightings: Vec<Sighting>,
     probed_at: Option<Instant>,
     problem: Option<(Problem, Instant)>,
@@ -98,6 +108,7 @@ impl Site {
             recorded,
             disk: None,
             whole: None,
+            looked: None,
             unclosed: false,
             pending_since: None,
             untouched: true,
@@ -173,11 +184,25 @@ impl Site {
     }
 }
 
+fn not_read() -> Problem {
+    Problem::new(
+        "not_read",
+        format!("the files could not be read within {} s", LOOK_LIMIT.as_secs()),
+        "see the file system that holds them",
+    )
+}
+
 impl Agent {
     pub(super) fn look(&mut self, now: Instant, id: SiteId, cause: Cause) {
         let site = &mut self.sites[id.0];
         match cause {
-            Cause::Asked | Cause::Missed => {}
+            // The slow rescan, and whoever asks, may have it reloaded once more.
+            Cause::Asked => {
+                if let Some(reloaded) = &mut site.reloaded {
+                    reloaded.times = reloaded.times.min(1);
+                }
+            }
+            Cause::Missed => {}
             Cause::Changed | Cause::Writing => {
                 site.touched = Some(now);
                 site.untouched = false;
@@ -188,7 +213,7 @@ impl Agent {
         if cause == Cause::Writing {
             self.writing_goes_on(now, id);
         } else {
-            self.look_now(id, cause == Cause::Asked);
+            self.look_now(now, id, cause == Cause::Asked);
         }
     }
 
@@ -210,7 +235,7 @@ impl Agent {
         self.schedule.set(Key::Site(id), now + QUIET);
     }
 
-    fn look_now(&mut self, id: SiteId, ask_wire: bool) {
+    fn look_now(&mut self, now: Instant, id: SiteId, ask_wire: bool) {
         let site = &mut self.sites[id.0];
         if site.acting() {
             let again = site.again.get_or_insert(Again { ask_wire: false });
@@ -223,25 +248,28 @@ impl Agent {
         let site = &mut self.sites[id.0];
         site.ask_wire |= ask_wire || !matches!(site.state, State::Current | State::Pending { .. });
         site.state = State::Inspecting;
-        self.schedule.clear(Key::Site(id));
+        self.schedule.set(Key::Site(id), now + LOOK_LIMIT);
         self.actions.push(Action::Inspect(id));
     }
 
     /// Starts over if a hint came meanwhile.
-    fn look_again(&mut self, id: SiteId) -> bool {
+    fn look_again(&mut self, now: Instant, id: SiteId) -> bool {
         let site = &mut self.sites[id.0];
         let Some(again) = site.again.take() else { return false };
+        // Whatever was under way beyond reading is not known to have come to a good end.
+        let ask_wire = again.ask_wire || !matches!(site.state, State::Current | State::Inspecting);
         // Any resting state will do: the next look decides anew.
         site.state = State::Current;
-        self.look_now(id, again.ask_wire);
+        self.look_now(now, id, ask_wire);
         true
     }
 
-    pub(super) fn site_due(&mut self, id: SiteId) {
+    pub(super) fn site_due(&mut self, now: Instant, id: SiteId) {
         match self.sites[id.0].state {
+            State::Inspecting => self.failed(now, id, not_read()),
             State::Verifying { .. } | State::Probing => self.actions.push(Action::Probe(id)),
-            State::Waiting { .. } => self.look_now(id, true),
-            _ => self.look_now(id, false),
+            State::Waiting { .. } => self.look_now(now, id, true),
+            _ => self.look_now(now, id, false),
         }
     }
 
@@ -249,17 +277,19 @@ impl Agent {
         if self.sites[id.0].state != State::Inspecting {
             return;
         }
+        self.schedule.clear(Key::Site(id));
         // What was read may be torn.
-        if self.look_again(id) {
+        if self.look_again(now, id) {
             return;
         }
+        let looked_before = self.sites[id.0].looked.replace(now);
         match outcome {
-            Ok(seen) => self.whole(now, id, seen),
+            Ok(seen) => self.whole(now, id, seen, looked_before),
             Err(incomplete) => self.not_whole(now, id, incomplete),
         }
     }
 
-    fn whole(&mut self, now: Instant, id: SiteId, seen: Seen) {
+    fn whole(&mut self, now: Instant, id: SiteId, seen: Seen, looked_before: Option<Instant>) {
         let settle = self.tuning.settle;
         let site = &mut self.sites[id.0];
         site.fault = None;
@@ -270,13 +300,14 @@ impl Agent {
         site.whole = Some((seen.bundle.set, since));
         let new = site.is_new(&seen);
         if let Some(quiet) = site.quiet_wanted(&seen, settle).filter(|_| new) {
-            // Without an event the file's own age is the evidence.
-            let enough = match site.touched {
-                None => seen.age >= quiet || now >= since + quiet,
-                Some(touched) => now >= touched + quiet,
-            };
+            // Where no event explains the change, the file's own age counts, or how long it has been seen so.
+            let enough =
+                match site.touched.filter(|touched| looked_before.is_none_or(|looked| *touched >= looked)) {
+                    Some(touched) => now >= touched + quiet,
+                    None => seen.age >= quiet || now >= since + quiet,
+                };
             if !enough {
-                let from = site.touched.unwrap_or(since);
+                let from = site.touched.map_or(since, |touched| touched.max(since));
                 let since = *site.pending_since.get_or_insert(now);
                 site.state = State::Pending { since };
                 self.schedule.set(Key::Site(id), from + quiet);
@@ -337,10 +368,15 @@ impl Agent {
     }
 
     fn before_reload(&mut self, now: Instant, id: SiteId, wire: Wire) {
-        if self.look_again(id) {
+        if self.look_again(now, id) {
             return;
         }
-        if matches!(wire, Wire::Stale(_)) && self.may_be_old_workers(now, id) {
+        let doubtful = match wire {
+            Wire::Stale(_) => self.may_be_old_workers(now, id),
+            Wire::Served => self.may_be_the_last_of_it(now, id),
+            _ => false,
+        };
+        if doubtful {
             self.schedule.set(Key::Site(id), now + Duration::from_millis(20));
             return;
         }
@@ -348,7 +384,8 @@ impl Agent {
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
-        let tried = site.reloaded.is_some_and(|(tried, _)| tried == set);
+        let times = site.reloaded.filter(|reloaded| reloaded.set == set).map_or(0, |reloaded| reloaded.times);
+        let tried = times > 0;
         // The leaf alone cannot show that a mended chain was loaded.
         let new_chain =
             new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
@@ -356,11 +393,15 @@ impl Agent {
             Wire::Served if new_chain && !tried => self.ready(now, id),
             Wire::Served if new => self.record(now, id, now),
             Wire::Served => self.settled(now, id),
-            Wire::Stale(_) => self.ready(now, id),
+            // A server that loads and still does not serve it uses another file: a few reloads show that.
+            Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
             Wire::Unreachable(_) if new && !tried => self.ready(now, id),
-            Wire::Foreign(_) if !tried => self.ready(now, id),
-            Wire::Unreachable(problem) | Wire::Foreign(problem) => self.failed(now, id, problem),
+            // Of a set that is not new one odd handshake is no reason.
+            Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),
+            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => {
+                self.failed(now, id, problem);
+            }
         }
     }
 
@@ -370,6 +411,13 @@ impl Agent {
         let site = &self.sites[id.0];
         let just_begun = site.untouched && self.begun.is_some_and(|begun| now < begun + OVERLAP);
         just_begun || site.whole.is_some_and(|(_, whole)| self.overlaps(now, site.server, whole))
+    }
+
+    /// What is on disk came after a reload began that is not quite over: that may have loaded what was there
+    /// before, and old workers may be what still answers.
+    fn may_be_the_last_of_it(&self, now: Instant, id: SiteId) -> bool {
+        let site = &self.sites[id.0];
+        site.whole.is_some_and(|(_, whole)| self.is_changing(now, site.server, whole))
     }
 
     fn ready(&mut self, now: Instant, id: SiteId) {
@@ -382,7 +430,11 @@ impl Agent {
     pub(super) fn verify(&mut self, now: Instant, id: SiteId) {
         let timeout = self.servers[self.sites[id.0].server.0].verify_timeout;
         let site = &mut self.sites[id.0];
-        site.reloaded = site.disk.as_ref().map(|disk| (disk.bundle.set, now));
+        let set = site.disk.as_ref().map(|disk| disk.bundle.set);
+        site.reloaded = set.map(|set| {
+            let before = site.reloaded.filter(|before| before.set == set).map_or(0, |before| before.times);
+            Reloaded { set, at: now, times: before.saturating_add(1) }
+        });
         site.state = State::Verifying { since: now, until: now + timeout, shown: None };
         self.actions.push(Action::Probe(id));
     }
@@ -407,7 +459,7 @@ impl Agent {
             }
             (Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem), _) => problem,
         };
-        if self.look_again(id) {
+        if self.look_again(now, id) {
             return;
         }
         if now >= until {
@@ -425,7 +477,7 @@ impl Agent {
         let site = &mut self.sites[id.0];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
-        let reloaded = site.reloaded.filter(|(tried, _)| *tried == set).map(|(_, at)| at);
+        let reloaded = site.reloaded.filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
         let how = match site.recorded {
             None if reloaded.is_none() && site.untouched => How::Adopted,
             Some(recorded) if recorded.leaf == disk.bundle.leaf.fingerprint => How::Restored,
@@ -464,7 +516,7 @@ impl Agent {
         if site.problem.take().is_some() {
             self.actions.push(Action::Tell(id, None));
         }
-        if !self.look_again(id) {
+        if !self.look_again(now, id) {
             self.calm(now, id);
         }
     }
@@ -476,7 +528,7 @@ impl Agent {
         let retry_at = now + retry_pause(site.failures);
         site.state = State::Waiting { retry_at };
         self.schedule.set(Key::Site(id), retry_at);
-        if !self.look_again(id) {
+        if !self.look_again(now, id) {
             self.calm(now, id);
         }
     }

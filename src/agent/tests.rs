@@ -498,6 +498,78 @@ fn whoever_asks_does_not_wait_for_the_retry() {
 }
 
 #[test]
+fn a_server_that_uses_another_file_is_reloaded_a_few_times_and_no_more() {
+    let mut world = World::settled(1);
+    world.loads_nothing = true;
+    world.write(0, 2);
+    world.run(World::RESCAN - SECOND * 60);
+    assert_eq!(world.reloads.len(), usize::from(MOST_RELOADS));
+    assert_eq!(world.told(0), [Some("stale")]);
+    world.run(SECOND * 600);
+    assert!(world.reloads.len() > usize::from(MOST_RELOADS), "the rescan tries again");
+    let reloads = world.reloads.len();
+    world.loads_nothing = false;
+    world.write(0, 3);
+    world.run(SECOND * 5);
+    assert_eq!((world.records(), world.reloads.len()), (vec![(0, 3, How::Installed)], reloads + 1));
+}
+
+#[test]
+fn one_odd_handshake_of_a_known_site_reloads_nothing() {
+    let mut world = World::settled(1);
+    world.foreign = true;
+    world.event(Event::LookAtAll(Cause::Asked));
+    world.run(MS * 500);
+    world.foreign = false;
+    world.run(SECOND * 10);
+    assert_eq!(world.reloads.len(), 0);
+    assert_eq!(world.told(0), [Some("not_served"), None]);
+    world.assert_settled();
+}
+
+#[test]
+fn put_back_while_verifying_the_wire_is_asked_again() {
+    for delay in 0..200 {
+        let mut world = World::settled(1);
+        world.overlap = MS * 110;
+        world.write(0, 2);
+        world.run(MS * delay);
+        world.write(0, 1);
+        world.run(SECOND * 5);
+        world.assert_settled();
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_in_time_are_a_problem() {
+    let mut world = World::settled(2);
+    world.hangs = true;
+    world.write(0, 2);
+    world.run(LOOK_LIMIT + SECOND);
+    assert_eq!(world.told(0), [Some("not_read")]);
+    assert_eq!(world.told(1), [] as [Option<&str>; 0]);
+    world.hangs = false;
+    world.run(SECOND * 60);
+    assert_eq!(world.told(0), [Some("not_read"), None]);
+    world.assert_settled();
+}
+
+#[test]
+fn a_half_copy_that_no_event_told_of_is_not_taken_for_quiet() {
+    let mut world = World::with_chain(1, false);
+    // An event of long ago.
+    world.event(Event::Look(SiteId(0), Cause::Changed));
+    world.run(SECOND * 600);
+    world.doubt = Some(Doubt::LeafOnly);
+    world.disk[0] = Disk::Leaf(2);
+    world.event(Event::LookAtAll(Cause::Missed));
+    world.run(MS * 100);
+    assert_eq!(world.reloads.len(), 0);
+    world.run(SECOND);
+    assert_eq!(world.records(), [(0, 2, How::Installed)]);
+}
+
+#[test]
 fn servers_do_not_wait_for_each_other() {
     let mut world = World::on_servers(&[0, 1]);
     world.start();

@@ -4,13 +4,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, Result, say, say_json, show, survey};
-use crate::agent::Unseen;
+use crate::agent::{SiteId, Unseen};
 use crate::config::{Config, Mistake, Mistakes, Portal};
+use crate::inspect::Place;
 use crate::ledger::{Ledger, Purpose};
 use crate::platform;
 use crate::portal;
 use crate::problem::{Problem, printable};
 use crate::server::Server;
+use crate::watch::Watcher;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,6 +42,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let mut found = Findings { config, mistakes: Vec::new(), good: Vec::new() };
     found.state_folder();
     found.servers();
+    found.watching();
     found.sites().await;
     if let Some(portal) = &config.portal {
         found.secret(portal);
@@ -117,6 +120,21 @@ impl Findings<'_> {
             for problem in obstacles {
                 self.add(configured.line, problem);
             }
+        }
+    }
+
+    fn watching(&mut self) {
+        let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
+        for (index, site) in self.config.sites.iter().enumerate() {
+            watcher.follow(SiteId(index), Place::of(site).files());
+        }
+        match (watcher.problem(), watcher.polled()) {
+            (Some(problem), _) => self.add(0, problem.clone()),
+            (None, 0) => self.good.push("the system tells of changes to every file".to_owned()),
+            (None, polled) => self.good.push(format!(
+                "the file system of {} gives no events; they are polled",
+                show::count(polled, "site")
+            )),
         }
     }
 

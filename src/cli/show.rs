@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::problem::printable;
+use crate::problem::{Problem, printable};
 use crate::status::{Site, Status};
 
 /// Every site, a line each, with what is wrong below it.
@@ -17,16 +17,14 @@ pub(super) fn status(status: &Status) -> String {
     }
     out.push(String::new());
     out.push(footer(status));
-    if let Some(problem) = &status.watch.problem {
-        out.push(format!("! {} ({})", printable(&problem.message, 500), problem.remedy));
-    }
+    out.extend(of_all(status));
     out.join("\n")
 }
 
 /// What a pass came to, in few lines.
 pub(super) fn summary(status: &Status) -> String {
     let unwell: Vec<&Site> = status.sites.iter().filter(|site| !site.is_well()).collect();
-    if unwell.is_empty() {
+    if status.is_well() {
         return format!("{} served and recorded", count(status.sites.len(), "site"));
     }
     let mut out = vec![format!("{} of {} not well", unwell.len(), count(status.sites.len(), "site"))];
@@ -34,7 +32,16 @@ pub(super) fn summary(status: &Status) -> String {
         out.push(format!("{}: {}", printable(&site.name, 120), site.state));
         out.extend(troubles(site));
     }
+    out.extend(of_all(status));
     out.join("\n")
+}
+
+/// What is wrong with more than one site.
+fn of_all(status: &Status) -> Vec<String> {
+    let line = |problem: &Problem| {
+        format!("! {}: {}\n  {}", problem.code, printable(&problem.message, 500), problem.remedy)
+    };
+    status.problems().map(line).collect()
 }
 
 fn row(site: &Site) -> [String; 5] {
@@ -87,7 +94,14 @@ fn footer(status: &Status) -> String {
     };
     let portal = match &status.portal {
         Some(portal) => {
-            format!("{} of {} portal requests used this week", portal.requests_used, portal.requests_per_week)
+            let next = match (portal.requests_left, portal.next_free_at) {
+                (0, Some(at)) => format!(", the next is free at {at}"),
+                _ => String::new(),
+            };
+            format!(
+                "{} of {} portal requests used this week{next}",
+                portal.requests_used, portal.requests_per_week
+            )
         }
         None => "no portal".to_owned(),
     };

@@ -1,5 +1,6 @@
 //! How things are, seen without an agent: the disk, the wire and the ledger are asked here and now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +63,7 @@ pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
 /// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
 async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let _permit = permits.acquire_owned().await;
-    let place = Place { certificate: site.certificate.clone(), key: site.key.clone() };
-    let seen = inspect(&place, Timestamp::now());
+    let seen = inspect(&Place::of(&site), Timestamp::now());
     let Ok(set) = &seen else { return Finding { seen, sightings: Vec::new() } };
     let mut sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
@@ -73,23 +73,47 @@ async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     Finding { seen, sightings }
 }
 
-/// A status without an agent.
-pub(super) async fn status(config: &Config, ledger: Option<&Ledger>) -> Result<Status, LedgerError> {
+/// A status without an agent. A ledger that cannot be used is told of, and done without.
+pub(super) async fn status(config: &Config) -> Status {
     let sites: Vec<&Site> = config.sites.iter().collect();
     let findings = look(&sites).await;
-    let recorded = ledger.map(Ledger::recorded).transpose()?.unwrap_or_default();
     let now = Timestamp::now();
-    let mut told = Vec::new();
-    for (site, finding) in sites.iter().zip(&findings) {
-        let known = recorded.get(&config.site_key(site));
-        told.push(tell(config, site, finding, known, ledger, now)?);
-    }
-    Ok(Status {
+    let read = || {
+        let ledger = Ledger::open_existing(&config.state_dir)?;
+        let recorded = ledger.as_ref().map(Ledger::recorded).transpose()?.unwrap_or_default();
+        tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)
+    };
+    let (portal, told, ledger_problem) = match read() {
+        Ok((portal, told)) => (portal, told, None),
+        Err(error) => {
+            let (portal, told) =
+                tell_all(config, &sites, &findings, &HashMap::new(), None, now).unwrap_or_default();
+            (portal, told, Some(error.problem()))
+        }
+    };
+    Status {
         agent: status::Agent { running: false, pid: None, version: None },
-        portal: Portal::of(config, ledger, now)?,
+        portal,
         watch: Watch::default(),
+        ledger_problem,
         sites: told,
-    })
+    }
+}
+
+type Told = (Option<Portal>, Vec<status::Site>);
+
+fn tell_all(
+    config: &Config,
+    sites: &[&Site],
+    findings: &[Finding],
+    recorded: &HashMap<String, Recorded>,
+    ledger: Option<&Ledger>,
+    now: Timestamp,
+) -> Result<Told, LedgerError> {
+    let told = sites.iter().zip(findings).map(|(site, finding)| {
+        tell(config, site, finding, recorded.get(&config.site_key(site)), ledger, now)
+    });
+    Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
 
 fn tell(

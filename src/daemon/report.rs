@@ -9,18 +9,20 @@ use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Stat
 impl Daemon {
     pub(super) fn status(&self) -> Status {
         let sites = self.agent.sites().map(|(id, _)| self.site_status(id)).collect();
-        let ledger = Some(self.ledger.as_ref());
+        let now = Timestamp::now();
+        let (portal, ledger_problem) = match Portal::of(&self.config, Some(&self.ledger), now) {
+            Ok(portal) => (portal, None),
+            Err(error) => (Portal::of(&self.config, None, now).unwrap_or_default(), Some(error.problem())),
+        };
         Status {
             agent: status::Agent {
                 running: true,
                 pid: Some(std::process::id()),
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
-            portal: Portal::of(&self.config, ledger, Timestamp::now()).unwrap_or_else(|error| {
-                tracing::error!(problem = %error.problem(), "the ledger cannot be read");
-                None
-            }),
+            portal,
             watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
+            ledger_problem,
             sites,
         }
     }
@@ -29,12 +31,10 @@ impl Daemon {
         let (site, configured) = (self.agent.site(id), &self.config.sites[id.0]);
         let leaf = site.disk().map(|seen| &seen.bundle.leaf);
         let (sightings, probed_at) = site.sightings();
-        let mut problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
         let recorded = site.last_recorded().map(|recorded| recorded.leaf);
-        let report = Report::of(Some(&self.ledger), recorded.as_ref()).unwrap_or_else(|error| {
-            problem.get_or_insert_with(|| SiteProblem::since(&error.problem(), Timestamp::now()));
-            Report::none()
-        });
+        // What keeps the ledger from being read is told once, for all.
+        let report = Report::of(Some(&self.ledger), recorded.as_ref()).unwrap_or_else(|_| Report::none());
         let state = match site.state() {
             State::Unknown => "unknown",
             State::Pending { .. } => "pending",

@@ -364,7 +364,8 @@ fn without_events_files_are_polled() {
     bench.follow(SITE, &["cert.pem", "key.pem"]);
     bench.follow(SiteId(1), &["other.pem"]);
     assert_eq!((bench.watcher.polled(), bench.watcher.poll()), (2, vec![]));
-    let steps: [(&str, fn(&Bench)); 4] = [
+    type Step = fn(&Bench);
+    let steps: [(&str, Step); 4] = [
         ("longer", |bench| bench.write("cert.pem", "longer")),
         ("new", |bench| bench.write("key.pem", "new")),
         ("renamed over", |bench| {

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) reachable: bool,
     pub(super) foreign: bool,
     pub(super) ledger_fails: bool,
+    /// Reading never ends.
+    pub(super) hangs: bool,
     /// What the next handshakes show, whatever is loaded.
     pub(super) script: Vec<u8>,
 
@@ -118,6 +120,7 @@ impl World {
             reachable: true,
             foreign: false,
             ledger_fails: false,
+            hangs: false,
             script: Vec::new(),
             reloads: Vec::new(),
             failed_loads: 0,
@@ -192,6 +195,7 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
+            Action::Inspect(_) if self.hangs => {}
             Action::Inspect(id) => {
                 let outcome = self.inspect(id.0);
                 self.later(self.looking_takes, Event::Inspected(id, outcome));
