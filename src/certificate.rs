@@ -113,16 +113,17 @@ impl Leaf {
     }
 
     fn from_x509(der: &[u8], x509: &X509Certificate<'_>) -> Result<Self, Fault> {
-        let moment = |asn1: x509_parser::time::ASN1Time| {
-            Timestamp::from_second(asn1.timestamp())
-                .map_err(|_| Fault::Malformed(Part::Certificate, "its dates are out of range".into()))
+        // 9999-12-31 means "no end" (RFC 5280) and lies beyond the calendar.
+        let moment = |asn1: x509_parser::time::ASN1Time| match asn1.timestamp() {
+            seconds if seconds < 0 => Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN),
+            seconds => Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX),
         };
         let algorithm = x509.public_key().algorithm.algorithm.to_id_string();
         Ok(Self {
             fingerprint: Fingerprint::of(der),
             hosts: Hosts::of(x509),
-            not_before: moment(x509.validity().not_before)?,
-            not_after: moment(x509.validity().not_after)?,
+            not_before: moment(x509.validity().not_before),
+            not_after: moment(x509.validity().not_after),
             key_type: match algorithm.as_str() {
                 "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => KeyType::Rsa,
                 "1.2.840.10045.2.1" => KeyType::Ecdsa,

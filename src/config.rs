@@ -126,6 +126,8 @@ pub struct Site {
     pub key: KeyAt,
     /// Where to ask for the served certificate; at least one.
     pub verify: Vec<Endpoint>,
+    /// The names to ask for; the certificate's own where there are none.
+    pub hosts: Vec<String>,
     /// Whether the portal is to know.
     pub report: bool,
 }
@@ -192,13 +194,13 @@ impl Config {
         file.finish(config)
     }
 
-    /// What tells a site from all others, in the ledger and in commands: its label, with its server's name
-    /// where several servers use one certificate.
+    /// What tells a site from all others in the ledger, whatever it is called: its certificate's path, with its
+    /// server's name where several servers use one certificate.
     pub fn site_key(&self, site: &Site) -> String {
-        let label = site.label();
-        match self.sites.iter().filter(|other| other.label() == label).count() {
-            1 => label,
-            _ => format!("{label}@{}", self.servers[site.server].name),
+        let path = site.certificate.display().to_string();
+        match self.sites.iter().filter(|other| other.certificate == site.certificate).count() {
+            1 => path,
+            _ => format!("{path}@{}", self.servers[site.server].name),
         }
     }
 }

@@ -6,17 +6,17 @@
 
 mod records;
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState};
+use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
 use crate::problem::Problem;
-pub use records::Known;
+pub use records::{Known, as_list};
 
 /// The longest pause between two attempts, unless the portal asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// At the first start one list serves all sites, of which some are seen a little later than others.
 const FIRST_LIST: SignedDuration = SignedDuration::from_mins(10);
+/// An answer that is no echo may pass; after so many of them somebody has to look.
+const MOST_BAD_ANSWERS: u32 = 8;
 /// Many hosts that were told to wait for the same time come back spread over this part more of it.
 const SPREAD: f64 = 0.25;
 
@@ -32,6 +34,8 @@ const SPREAD: f64 = 0.25;
 pub enum Order {
     /// A report may have come.
     Wake,
+    /// An operator says to try now, whatever was waited for.
+    Retry,
     /// Send what is due, then answer.
     Flush(oneshot::Sender<()>),
 }
@@ -44,6 +48,10 @@ pub struct Courier {
     known: HashMap<String, Known>,
     requests_per_week: u32,
     first_pause: Duration,
+    /// Failures in a row, of whichever report: what stops one would stop the others.
+    failures: Cell<u32>,
+    /// Until then nothing is sent, also not what came meanwhile.
+    resume_at: Cell<Option<Instant>>,
 }
 
 /// Why a report was not delivered.
@@ -86,6 +94,8 @@ impl Courier {
             known,
             requests_per_week: config.requests_per_week,
             first_pause: config.retry,
+            failures: Cell::new(0),
+            resume_at: Cell::new(None),
         }
     }
 
@@ -103,6 +113,10 @@ impl Courier {
             match tokio::time::timeout(sleep, orders.recv()).await {
                 Ok(None) => return,
                 Ok(Some(Order::Wake)) | Err(_) => {}
+                Ok(Some(Order::Retry)) => {
+                    self.failures.set(0);
+                    self.resume_at.set(None);
+                }
                 Ok(Some(Order::Flush(done))) => {
                     // The ledger's trouble was told above, and is in the outcome that the asker reads.
                     let _ = self.deliver_due(|| orders.is_closed()).await;
@@ -120,15 +134,17 @@ impl Courier {
             if orders_over() {
                 return Ok(None);
             }
-            if let Some(wait) = wait(&report, now) {
+            let stopped = self.resume_at.get().map(|at| at.saturating_duration_since(Instant::now()));
+            if let Some(wait) = wait(&report, now).max(stopped.filter(|left| !left.is_zero())) {
                 return Ok(Some(wait));
             }
             let outcome = match report.state {
                 ReportState::Unasked => self.ask(&report).await,
                 _ => self.deliver(&report).await,
             };
-            if let Err(trouble) = outcome {
-                self.put_off(&report, trouble)?;
+            match outcome {
+                Ok(()) => self.failures.set(0),
+                Err(trouble) => self.put_off(&report, trouble)?,
             }
         }
     }
@@ -158,64 +174,78 @@ impl Courier {
         for last in [false, true] {
             self.portal.authorise().await?;
             crate::crash::point("token-got");
-            self.spend(Purpose::Report(report))?;
+            let spent = self.spend(Purpose::Report(report))?;
             crate::crash::point("request-noted");
             match self.portal.report(record.id, &record.name, &report.remote_create_date).await {
                 Err(Failure { next: Next::NewToken, .. }) if !last => self.portal.forget_token(),
-                outcome => return Ok(outcome?),
+                outcome => return self.settle(spent, outcome),
             }
         }
         Ok(())
     }
 
-    fn spend(&self, purpose: Purpose<'_>) -> Result<(), Refusal> {
+    fn spend(&self, purpose: Purpose<'_>) -> Result<Spent, Refusal> {
         self.ledger.spend(purpose, self.requests_per_week, Timestamp::now())
+    }
+
+    /// A request that never left this host costs nothing.
+    fn settle<T>(&self, spent: Spent, outcome: Result<T, Failure>) -> Result<T, Trouble> {
+        if let Err(Failure { sent: false, .. }) = &outcome {
+            self.ledger.refund(spent)?;
+        }
+        Ok(outcome?)
     }
 
     fn put_off(&self, report: &Report, trouble: Trouble) -> Result<(), LedgerError> {
         let now = Timestamp::now();
+        let Report { site, fingerprint, .. } = report;
         let (at, problem) = match trouble {
             Trouble::Ledger(error) => return Err(error),
-            Trouble::Spent(until) => {
-                let message = format!("this host's requests to the portal are spent until {until}");
-                (
-                    until.max(now + Duration::from_secs(60)),
-                    Problem::new(
-                        "requests_spent",
-                        message,
-                        "wait, or raise requests_per_week if the portal allows more",
-                    ),
-                )
+            Trouble::Spent(until) => (until.max(now + Duration::from_secs(60)), spent_until(until)),
+            Trouble::Failed(failure) if must_hold(&failure, report) => {
+                tracing::warn!(site, %fingerprint, problem = %failure.problem, "report held");
+                return self.ledger.hold(report, &failure.problem, now);
             }
-            Trouble::Failed(Failure { next: Next::Hold, problem }) => {
-                tracing::warn!(site = report.site, fingerprint = %report.fingerprint, %problem, "report held");
-                return self.ledger.hold(report, &problem, now);
-            }
-            Trouble::Failed(Failure { next, problem }) => {
-                let asked = match next {
-                    Next::Again(asked) => asked.map(spread).unwrap_or_default(),
-                    // The second token was refused as well; it is not kept for the next attempt.
-                    Next::NewToken | Next::Hold => Duration::ZERO,
-                };
+            Trouble::Failed(Failure { next, problem, .. }) => {
                 if next == Next::NewToken {
+                    // The second token was refused as well; it is not kept for the next attempt.
                     self.portal.forget_token();
                 }
-                (now + self.pause(report.attempts).max(asked), problem)
+                let asked = match next {
+                    Next::Again(asked) => asked.map(spread).unwrap_or_default(),
+                    Next::NewToken | Next::Hold => Duration::ZERO,
+                };
+                let failures = self.failures.get().max(report.attempts.saturating_sub(1));
+                self.failures.set(failures + 1);
+                let pause = pause(self.first_pause, failures).max(asked);
+                self.resume_at.set(Some(Instant::now() + pause));
+                self.ledger.postpone_all(now + pause, now)?;
+                (now + pause, problem)
             }
         };
-        tracing::warn!(site = report.site, fingerprint = %report.fingerprint, attempt = report.attempts + 1, next_attempt_at = %at, %problem, "report not delivered");
+        let attempt = report.attempts + 1;
+        tracing::warn!(site, %fingerprint, attempt, next_attempt_at = %at, %problem, "report not delivered");
         self.ledger.postpone(report, at, &problem, now)
     }
+}
 
-    /// Grows with the attempts made, with jitter, so that many hosts do not come at once.
-    fn pause(&self, attempts: u32) -> Duration {
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(self.first_pause)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times();
-        pauses.build().nth(attempts.min(40) as usize).unwrap_or(LONGEST_PAUSE)
-    }
+fn must_hold(failure: &Failure, report: &Report) -> bool {
+    failure.next == Next::Hold
+        || (failure.problem.code == "bad_answer" && report.attempts >= MOST_BAD_ANSWERS)
+}
+
+fn spent_until(until: Timestamp) -> Problem {
+    Problem::new(
+        "requests_spent",
+        format!("this host's requests to the portal are spent until {until}"),
+        "wait, or raise requests_per_week if the portal allows more",
+    )
+}
+
+/// Doubles with each failure, with up to a half more by chance, so that many hosts do not come at once.
+fn pause(first: Duration, failures: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << failures.min(24)).min(LONGEST_PAUSE.mul_f64(2.0 / 3.0));
+    doubled + doubled.mul_f64(0.5 * fastrand::f64())
 }
 
 /// How long a report has still to wait; `None` if it is due. A clock set back makes no pause longer than it was.

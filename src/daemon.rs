@@ -31,8 +31,8 @@ use waiters::Waiters;
 
 /// Handshakes of several sites at once; each site's are one after the other.
 const PROBES_AT_ONCE: usize = 16;
-/// For the courier to end the request it is at, when the agent stops.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// For the courier to end the request it is at, beyond the request's own time, when the agent stops.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// For another pass to end before the agent starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,10 +75,18 @@ pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Re
     let mut stop = StopSignals::new()
         .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
     let mut daemon = Daemon::new(config, lock)?;
-    let outcome = daemon.sync_locally(retry, wait);
+    let mut outcome = daemon.sync_locally(retry, wait);
     daemon.turn(None, &mut stop).await;
-    let status = outcome.await.unwrap_or_else(|_| daemon.status());
+    let status = outcome.try_recv();
     daemon.end().await;
+    let mut status = status.map_err(|_| {
+        Problem::new(
+            "interrupted",
+            "the pass was interrupted",
+            "run it again; what was begun is made good then",
+        )
+    })?;
+    status.agent = crate::status::Agent { running: false, pid: None, version: None };
     Ok(status)
 }
 
@@ -121,6 +129,8 @@ pub fn try_lock(state_dir: &Path) -> Result<Option<File>, Problem> {
 /// One site, as the loop needs it.
 struct Site {
     key: String,
+    /// What the log calls it.
+    label: String,
     place: Place,
     /// Whether the portal is to know of it.
     report: bool,
@@ -157,6 +167,7 @@ impl Daemon {
             .iter()
             .map(|site| Site {
                 key: config.site_key(site),
+                label: site.label(),
                 place: Place::of(site),
                 report: site.report && config.portal.is_some(),
             })
@@ -181,7 +192,7 @@ impl Daemon {
         Ok(Self {
             agent: Agent::new(tuning, &verify_timeouts, &setups),
             servers: config.servers.iter().map(|server| Arc::new(Server::new(server))).collect(),
-            courier: courier(&config, &sites),
+            courier: courier(&config, &sites, &ledger),
             sites,
             watcher,
             hints,
@@ -262,7 +273,8 @@ impl Daemon {
     async fn end(mut self) {
         if let Some((orders, courier)) = self.courier.take() {
             drop(orders);
-            if timeout(GOODBYE, courier).await.is_err() {
+            let request = self.config.portal.as_ref().map_or(Duration::ZERO, |portal| portal.timeout);
+            if timeout(request + GOODBYE, courier).await.is_err() {
                 tracing::warn!(
                     "a request to the portal was still under way; it is made again at the next start"
                 );
@@ -275,8 +287,17 @@ impl Daemon {
 }
 
 /// The courier on a thread of its own, and what becomes true when it has ended.
-fn courier(config: &Config, sites: &[Site]) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
+fn courier(
+    config: &Config,
+    sites: &[Site],
+    ledger: &Ledger,
+) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
     let portal = config.portal.as_ref()?;
+    let reporting: Vec<String> =
+        sites.iter().filter(|site| site.report).map(|site| site.key.clone()).collect();
+    if let Err(error) = ledger.report_only(&reporting, Timestamp::now()) {
+        tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
+    }
     let known: HashMap<String, Known> = sites
         .iter()
         .zip(&config.sites)

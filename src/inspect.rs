@@ -54,7 +54,7 @@ pub fn inspect(place: &Place, now: Timestamp) -> Result<Seen, Incomplete> {
     let key = key.as_ref().map_or(Key::Elsewhere, |content| Key::Pem(&content.bytes));
     let bundle =
         certificate::inspect(&certificate.bytes, key, now).map_err(|fault| incomplete(place, &fault, now))?;
-    // A write time before 1970 or beyond the calendar is taken as 1970: it is a number to report, no more.
+    // A write time beyond the calendar is taken as 1970: it is a number to report, no more.
     let written_at = Timestamp::try_from(certificate.modified).unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(Seen { bundle, written_at, age: between(written_at, now) })
 }

@@ -20,7 +20,7 @@ use crate::agent::{How, Recorded};
 use crate::certificate::Fingerprint;
 use crate::platform;
 use crate::problem::Problem;
-pub use budget::{Purpose, Refusal, Usage};
+pub use budget::{Purpose, Refusal, Spent, Usage};
 pub use history::Entry;
 pub use records::{PortalList, PortalRecord};
 pub use reports::{Report, ReportState};
@@ -96,6 +96,8 @@ impl LedgerError {
 pub struct Installation {
     /// The site's key.
     pub site: String,
+    /// What the site is called.
+    pub name: String,
     /// Leaf, set, chain length.
     pub recorded: Recorded,
     /// How it came.
@@ -195,13 +197,22 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing is written then.
     pub fn install(&self, installation: &Installation, now: Timestamp) -> Result<(), LedgerError> {
-        let Installation { site, recorded, .. } = installation;
+        let Installation { site, name, recorded, .. } = installation;
         self.write(|transaction| {
             let how = installation.how_after(known_leaf(transaction, site)?.as_deref());
             transaction.execute(
-                "INSERT INTO site (site, leaf, chain_set, intermediates, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (site) DO UPDATE SET leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
-                (site, recorded.leaf.to_string(), recorded.set.to_string(), recorded.intermediates, milliseconds(now)),
+                "INSERT INTO site (site, name, leaf, chain_set, intermediates, recorded_at)
+                 VALUES (?1, ?6, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (site) DO UPDATE
+                 SET name = ?6, leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
+                (
+                    site,
+                    recorded.leaf.to_string(),
+                    recorded.set.to_string(),
+                    recorded.intermediates,
+                    milliseconds(now),
+                    name,
+                ),
             )?;
             let note = |at: Timestamp, event: &str| {
                 history::append(transaction, &Entry::new(at, site, event).about(&recorded.leaf))

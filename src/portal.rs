@@ -3,6 +3,7 @@
 //! Every failure says what is to happen next: try again, get a new token, or hold. The words of an answer
 //! are bounded, made printable, and freed of secrets before anybody sees them.
 
+mod reading;
 mod token;
 mod wire;
 
@@ -18,6 +19,8 @@ use zeroize::Zeroizing;
 use crate::certificate::Hosts;
 use crate::config;
 use crate::problem::{Problem, printable};
+#[doc(hidden)]
+pub use reading::Reading;
 use token::Tokens;
 pub use wire::Certificate;
 
@@ -42,6 +45,8 @@ pub enum Next {
 pub struct Failure {
     /// What follows.
     pub next: Next,
+    /// Whether it may have left this host.
+    pub sent: bool,
     /// What went wrong.
     pub problem: Problem,
 }
@@ -116,7 +121,7 @@ impl Portal {
                 "the login service's token holds characters that no header may",
                 "see login",
             );
-            Failure { next: Next::Again(None), problem }
+            Failure { next: Next::Again(None), sent: true, problem }
         })?;
         bearer.set_sensitive(true);
         let url = format!("{}{path}", self.config.endpoint.as_str());
@@ -139,7 +144,7 @@ impl Portal {
         ]);
         let answer = self.send("login service", request).await.map_err(|mut failure| {
             // Whatever it says of the credentials, they can be mended without certhook being told.
-            if failure.next != Next::Again(None) && !matches!(failure.next, Next::Again(Some(_))) {
+            if !matches!(failure.next, Next::Again(_)) {
                 failure.next = Next::Again(None);
                 failure.problem.code = "credentials_refused".to_owned();
                 failure.problem.remedy =
@@ -153,7 +158,7 @@ impl Portal {
 
     /// Read at each use: it can be replaced while certhook runs.
     fn client_secret(&self) -> Result<SecretString, Failure> {
-        let failed = |problem| Failure { next: Next::Again(None), problem };
+        let failed = |problem| Failure { next: Next::Again(None), sent: true, problem };
         let content = crate::files::read(&self.config.secret.path).map_err(|error| {
             let mut problem = error.problem();
             problem.message = format!("the client secret: {}", problem.message);
@@ -182,7 +187,7 @@ impl Portal {
                 let message = format!("the {who} answered with more than {} MB", MOST_ANSWER >> 20);
                 let problem =
                     Problem::new("answer_too_large", message, "see that endpoint and login are right");
-                return Err(Failure { next: Next::Again(None), problem });
+                return Err(Failure { next: Next::Again(None), sent: true, problem });
             }
             body.extend_from_slice(&chunk);
         }
@@ -202,7 +207,7 @@ impl Portal {
                 _ => "certhook tries again by itself",
             },
         );
-        Err(Failure { next: after_status(status.as_u16(), retry_after), problem })
+        Err(Failure { next: after_status(status.as_u16(), retry_after), sent: true, problem })
     }
 
     /// An answer's text without what must not be seen.
@@ -212,7 +217,9 @@ impl Portal {
             .into_iter()
             .flatten()
         {
-            text = text.replace(secret.expose_secret(), "[secret]");
+            for form in forms(secret.expose_secret()) {
+                text = text.replace(form.as_str(), "[secret]");
+            }
         }
         if text.trim_start().starts_with('<') {
             return "a page of HTML".to_owned();
@@ -224,6 +231,7 @@ impl Portal {
         let words = self.words(error.to_string().as_bytes());
         Failure {
             next: Next::Again(None),
+            sent: true,
             problem: Problem::new(
                 "bad_answer",
                 words,
@@ -235,6 +243,7 @@ impl Portal {
     async fn http(&self) -> Result<&reqwest::Client, Failure> {
         self.http.get_or_try_init(|| async { client(self.config.timeout) }).await.map_err(|message| Failure {
             next: Next::Again(None),
+            sent: false,
             problem: Problem::new(
                 "no_client",
                 message,
@@ -249,6 +258,10 @@ fn client(timeout: Duration) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);
+    if roots.is_empty() {
+        // Requests to loopback need none; all others say so.
+        tracing::warn!(errors = ?loaded.errors, "the system has no root certificates; install ca-certificates");
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -281,7 +294,16 @@ fn broken(who: &str, error: &reqwest::Error) -> Failure {
     };
     let problem =
         Problem::new("portal_unreachable", format!("the {who} {what}"), "certhook tries again by itself");
-    Failure { next: Next::Again(None), problem }
+    Failure { next: Next::Again(None), sent: !error.is_connect(), problem }
+}
+
+/// How a secret may stand in an answer: as it is, percent-encoded as it was sent, or escaped in JSON.
+fn forms(secret: &str) -> [Zeroizing<String>; 4] {
+    let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let escaped = serde_json::to_string(secret).unwrap_or_default();
+    let escaped = escaped.trim_matches('"').to_owned();
+    let slashes = escaped.replace('/', "\\/");
+    [secret.to_owned(), encoded, escaped, slashes].map(Zeroizing::new)
 }
 
 /// Leaves out whatever looks like a token of the login's: one that is not in use any more may still be good.
@@ -313,6 +335,13 @@ pub fn same_name(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_known_in_every_form() {
+        let found = forms("a+b/c=\"d");
+        let found: Vec<&str> = found.iter().map(|form| form.as_str()).collect();
+        assert_eq!(found, ["a+b/c=\"d", "a%2Bb%2Fc%3D%22d", "a+b/c=\\\"d", "a+b\\/c=\\\"d"]);
+    }
 
     #[test]
     fn tokens_are_left_out_of_what_is_shown() {

@@ -7,7 +7,7 @@
 mod verifier;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
@@ -26,13 +26,32 @@ use verifier::Witness;
 /// The first label that stands for a wildcard's star in a handshake.
 const WILDCARD_LABEL: &str = "certhook-probe";
 
-/// Asks every endpoint for every host name of `leaf`, one after the other; each may take `patience`.
-pub async fn sightings(endpoints: &[Endpoint], leaf: &Leaf, patience: Duration) -> Vec<Sighting> {
+/// All handshakes of one site together take no longer.
+const LIMIT: Duration = Duration::from_secs(30);
+/// So many names of a certificate are asked for; those after them say nothing new.
+const MOST_NAMES: usize = 20;
+
+/// Asks every endpoint for the leaf, by the names in `hosts`, or by the leaf's own where there are none; one
+/// after the other. Each handshake may take `patience`, and all of them half a minute.
+pub async fn sightings(
+    endpoints: &[Endpoint],
+    hosts: &[String],
+    leaf: &Leaf,
+    patience: Duration,
+) -> Vec<Sighting> {
+    let until = Instant::now() + LIMIT;
+    let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.to_vec() };
     let mut found = Vec::new();
     for endpoint in endpoints {
-        for host in names(&leaf.hosts) {
-            let outcome = ask(endpoint, &host, leaf, patience).await;
-            found.push(Sighting { endpoint: endpoint.to_string(), host, outcome });
+        for host in hosts.iter().take(MOST_NAMES) {
+            let patience = patience.min(until.saturating_duration_since(Instant::now()));
+            let outcome = ask(endpoint, host, leaf, patience).await;
+            let silent = matches!(outcome, Err(Unseen::Unreachable(_)));
+            found.push(Sighting { endpoint: endpoint.to_string(), host: host.clone(), outcome });
+            if silent {
+                // It would not answer for another name either.
+                break;
+            }
         }
     }
     found
@@ -64,7 +83,8 @@ async fn ask(endpoint: &Endpoint, host: &str, leaf: &Leaf, patience: Duration) -
             match shake_hands(endpoint, host, Some(leaf.key_type), patience).await {
                 Ok(of_that_kind) => Ok(of_that_kind),
                 // It has none of that kind: what it shows first is what counts.
-                Err(_) => Ok(seen),
+                Err(Unseen::Refused(_)) => Ok(seen),
+                Err(unreachable) => Err(unreachable),
             }
         }
         other => other,
@@ -85,9 +105,17 @@ async fn shake_hands(
     match attempt {
         Err(_) => Err(unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32()))),
         Ok(Err(Failure::Connect(error))) => Err(unreachable(endpoint, &error.to_string())),
-        Ok(Err(Failure::Handshake(error))) => Err(refused(endpoint, host, &error.to_string())),
+        // An answer of TLS is an answer; a connection that breaks off may be any trouble of the server's.
+        Ok(Err(Failure::Handshake(error))) if is_answer(&error) => {
+            Err(refused(endpoint, host, &error.to_string()))
+        }
+        Ok(Err(Failure::Handshake(error))) => Err(unreachable(endpoint, &error.to_string())),
         Ok(Ok(())) => Err(refused(endpoint, host, "the handshake showed no certificate")),
     }
+}
+
+fn is_answer(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 enum Failure {

@@ -238,6 +238,11 @@ impl Status {
         self.sites.iter().all(Site::is_well) && self.problems().next().is_none()
     }
 
+    /// Whether all is well and nothing is under way any more.
+    pub fn is_settled(&self) -> bool {
+        self.is_well() && self.sites.iter().all(|site| site.state == "current")
+    }
+
     /// What is wrong with more than one site.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.watch.problem.iter().chain(&self.ledger_problem)

@@ -33,7 +33,8 @@ impl Hosts {
 
     fn collect(names: impl Iterator<Item = String>) -> Self {
         let mut seen = BTreeSet::new();
-        let cleaned = names.map(|name| name.trim().trim_end_matches('.').to_ascii_lowercase());
+        let end = |c: char| c == '.' || c.is_whitespace();
+        let cleaned = names.map(|name| name.trim().trim_end_matches(end).to_ascii_lowercase());
         Self(cleaned.filter(|name| !name.is_empty() && seen.insert(name.clone())).collect())
     }
 
@@ -79,7 +80,7 @@ mod tests {
     #[test]
     fn names_are_compared_as_sets() {
         let of = Hosts::from_portal_name;
-        assert_eq!(of("contoso.com,www.contoso.com"), of("WWW.contoso.com , contoso.com."));
+        assert_eq!(of("contoso.com,www.contoso.com"), of("WWW.contoso.com , contoso.com. ."));
         assert_ne!(of("contoso.com"), of("contoso.com,*.contoso.com"));
         assert_ne!(of("a.com,b.com"), of("a.com,c.com"));
         assert!(of(" , ").is_empty());

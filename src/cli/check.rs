@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, Result, say, say_json, show, survey};
-use crate::agent::{SiteId, Unseen};
+use crate::agent::SiteId;
 use crate::config::{Config, Mistake, Mistakes, Portal};
+use crate::courier::as_list;
 use crate::inspect::Place;
-use crate::ledger::{Ledger, Purpose};
+use crate::ledger::{Ledger, Purpose, Refusal};
 use crate::platform;
 use crate::portal;
 use crate::problem::{Problem, printable};
@@ -104,8 +105,12 @@ impl Findings<'_> {
 
     fn state_folder(&mut self) {
         let state_dir = &self.config.state_dir;
-        match Ledger::open(state_dir).map(drop) {
-            Ok(()) => self.good.push(format!("the ledger in {} can be used", state_dir.display())),
+        // It is not made here: this command may be run by another user than the agent.
+        match Ledger::open_existing(state_dir) {
+            Ok(Some(_)) => self.good.push(format!("the ledger in {} can be used", state_dir.display())),
+            Ok(None) => {
+                self.good.push(format!("the ledger in {} is made at the first start", state_dir.display()))
+            }
             Err(error) => self.add(0, error.problem()),
         }
     }
@@ -151,11 +156,8 @@ impl Findings<'_> {
                     }
                 }
             }
-            for sighting in &finding.sightings {
-                if let Err(Unseen::Unreachable(problem)) = &sighting.outcome {
-                    self.add(site.line, problem.clone());
-                    break;
-                }
+            if let (Ok(_), Some(problem)) = (&finding.seen, finding.problem(None)) {
+                self.add(site.line, problem);
             }
         }
     }
@@ -201,18 +203,20 @@ impl Findings<'_> {
             return self.add(portal.secret.line, failure.problem);
         }
         self.good.push("the login service gives a token".to_owned());
-        let spent =
-            Ledger::open(&self.config.state_dir).map_err(|error| error.problem()).and_then(|ledger| {
-                let spent = ledger.spend(Purpose::Look, portal.requests_per_week, Timestamp::now());
-                spent
-                    .map_err(|refusal| Problem::new("requests_spent", refusal.to_string(), "wait until then"))
-            });
-        if let Err(problem) = spent {
-            return self.add(0, problem);
+        let ledger = Ledger::open_existing(&self.config.state_dir).ok().flatten();
+        let spend = |ledger: &Ledger| ledger.spend(Purpose::Look, portal.requests_per_week, Timestamp::now());
+        // What else is wrong with the ledger was told above.
+        if let Some(Err(Refusal::Spent(until))) = ledger.as_ref().map(spend) {
+            let message = format!("this host's requests for looking around are spent until {until}");
+            return self.add(0, Problem::new("requests_spent", message, "wait until then"));
         }
         match client.list().await {
             Ok(list) => {
                 self.good.push(format!("the portal lists {}", show::count(list.len(), "certificate")));
+                if let Some(ledger) = ledger {
+                    // It saves the agent a request; if it cannot be kept, the agent asks.
+                    let _ = ledger.keep_portal_list(&as_list(list, Timestamp::now()));
+                }
             }
             Err(failure) => self.add(portal.secret.line, failure.problem),
         }

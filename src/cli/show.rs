@@ -23,8 +23,9 @@ pub(super) fn status(status: &Status) -> String {
 
 /// What a pass came to, in few lines.
 pub(super) fn summary(status: &Status) -> String {
-    let unwell: Vec<&Site> = status.sites.iter().filter(|site| !site.is_well()).collect();
-    if status.is_well() {
+    let settled = |site: &&Site| !site.is_well() || site.state != "current";
+    let unwell: Vec<&Site> = status.sites.iter().filter(settled).collect();
+    if status.is_settled() {
         return format!("{} served and recorded", count(status.sites.len(), "site"));
     }
     let mut out = vec![format!("{} of {} not well", unwell.len(), count(status.sites.len(), "site"))];
@@ -90,7 +91,7 @@ fn footer(status: &Status) -> String {
     let agent = match (status.agent.running, status.agent.pid) {
         (true, Some(pid)) => format!("agent running (process {pid})"),
         (true, None) => "agent running".to_owned(),
-        (false, _) => "no agent is running".to_owned(),
+        (false, _) => "no agent answers".to_owned(),
     };
     let portal = match &status.portal {
         Some(portal) => {

@@ -26,6 +26,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Verdict {
     name: String,
+    certificate: String,
     server: String,
     ok: bool,
     on_disk: Option<OnDisk>,
@@ -50,14 +51,11 @@ struct OnWire {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let sites = chosen(config, &arguments.names)?;
-    let ledger = Ledger::open_existing(&config.state_dir).map_err(|error| error.problem())?;
-    let recorded = ledger
-        .as_ref()
-        .map(Ledger::recorded)
-        .transpose()
-        .map_err(|error| error.problem())?
-        .unwrap_or_default();
+    let sites: Vec<&Site> =
+        config.sites.iter().filter(|site| may_be_called(site, &arguments.names)).collect();
+    // What was recorded tells an older certificate from another site's; without it the names do.
+    let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
+    let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
     let findings = survey::look(&sites).await;
     let verdicts: Vec<Verdict> = sites
         .iter()
@@ -67,8 +65,16 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             let ok = finding.wire(known) == Some(Wire::Served);
             verdict(config, site, finding, ok, finding.problem(known))
         })
-        .filter(|verdict| wanted(&arguments.names, verdict, config))
+        .filter(|verdict| {
+            arguments.names.is_empty() || arguments.names.iter().any(|name| verdict.is_called(name))
+        })
         .collect();
+    if let Some(name) =
+        arguments.names.iter().find(|name| !verdicts.iter().any(|verdict| verdict.is_called(name)))
+    {
+        let message = format!("there is no site {}", printable(name, 100));
+        return Err(Problem::new("no_such_site", message, "see certhook status for the names"));
+    }
     let well = verdicts.iter().all(|verdict| verdict.ok);
     if arguments.json {
         say_json(&verdicts);
@@ -78,34 +84,24 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     Ok(Outcome::from(well))
 }
 
-/// The sites whose configuration answers to one of the names; all where a name can only be a host's.
-fn chosen<'c>(config: &'c Config, names: &[String]) -> std::result::Result<Vec<&'c Site>, Problem> {
-    let answers =
-        |site: &Site, name: &String| site.label() == *name || site.certificate.display().to_string() == *name;
-    let unknown = |name: &&String| !config.sites.iter().any(|site| answers(site, name));
-    if names.is_empty() || names.iter().any(|name| unknown(&name)) {
-        // An unnamed site is called by its certificate's host names, which stand in the file.
-        if let Some(name) =
-            names.iter().find(unknown).filter(|_| config.sites.iter().all(|site| site.name.is_some()))
-        {
-            let message = format!("there is no site {}", printable(name, 100));
-            return Err(Problem::new("no_such_site", message, "see certhook status for the names"));
-        }
-        return Ok(config.sites.iter().collect());
-    }
-    Ok(config.sites.iter().filter(|site| names.iter().any(|name| answers(site, name))).collect())
+/// Whether a site can be one of those asked for: an unnamed one is called by its certificate's host names, which
+/// have to be read first.
+fn may_be_called(site: &Site, names: &[String]) -> bool {
+    let called = |name: &String| site.label() == *name || site.certificate.display().to_string() == *name;
+    names.is_empty() || site.name.is_none() || names.iter().any(called)
 }
 
-fn wanted(names: &[String], verdict: &Verdict, config: &Config) -> bool {
-    let by_path =
-        |name: &String| config.sites.iter().any(|site| site.certificate.display().to_string() == *name);
-    names.is_empty() || names.contains(&verdict.name) || names.iter().any(by_path)
+impl Verdict {
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.certificate == name
+    }
 }
 
 fn verdict(config: &Config, site: &Site, finding: &Finding, ok: bool, problem: Option<Problem>) -> Verdict {
     let leaf = finding.seen.as_ref().ok().map(|seen| &seen.bundle.leaf);
     Verdict {
         name: status::display_name(site, leaf),
+        certificate: site.certificate.display().to_string(),
         server: config.servers[site.server].name.clone(),
         ok,
         on_disk: leaf

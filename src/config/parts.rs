@@ -344,6 +344,7 @@ fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Opt
     let key = section.string("key");
     let verify_given = section.has("verify");
     let verify = section.strings("verify");
+    let hosts = section.strings("hosts").map_or_else(Vec::new, |at| at.value);
     let report = section.boolean("report").is_none_or(|at| at.value);
     section.close();
 
@@ -372,6 +373,7 @@ fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Opt
         server: server?,
         certificate: certificate?,
         key: key?,
+        hosts,
         report,
     })
 }
@@ -418,7 +420,9 @@ fn endpoints(file: &File<'_>, given: &At<Vec<String>>) -> Option<Vec<Endpoint>> 
 
 /// Two sites of one name on one server could not be told apart, in `status` and in the ledger.
 fn names_differ(file: &File<'_>, sites: &[&Site]) {
-    let same = |a: &Site, b: &Site| a.server == b.server && a.label() == b.label();
+    let same = |a: &Site, b: &Site| {
+        a.server == b.server && (a.label() == b.label() || a.certificate == b.certificate)
+    };
     for (index, site) in sites.iter().enumerate() {
         if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {
             let message = format!("{} is a site already, at line {}", site.label(), first.line);

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Courier, Trouble};
 use crate::ledger::{PortalList, PortalRecord, Purpose, Report};
-use crate::portal::{Failure, Next, same_name};
+use crate::portal::{Certificate, Failure, Next, same_name};
 use crate::problem::{Problem, printable};
 
 /// The portal's end of a certificate and the certificate's own may differ by so much and mean the same.
@@ -28,10 +28,10 @@ impl Courier {
     /// The record of a report's certificate: as kept, or, where that is of an older certificate, as one list
     /// for all tells now.
     pub(super) async fn record_of(&self, report: &Report) -> Result<PortalRecord, Trouble> {
-        let kept = self.ledger.portal_list()?;
-        if let Some(record) =
-            kept.and_then(|list| self.find(list, report)).filter(|record| is_of(record, report))
-        {
+        // An operator who says to send it again has mended something that what is kept cannot show.
+        let after = |list: &PortalList| report.released_at.is_none_or(|released| list.at >= released);
+        let kept = self.ledger.portal_list()?.filter(after).and_then(|list| self.find(list, report));
+        if let Some(record) = kept.filter(|record| is_of(record, report)) {
             return Ok(record);
         }
         match self.listed_since(report.created_at, report, Purpose::Record).await? {
@@ -41,15 +41,15 @@ impl Courier {
         }
     }
 
-    /// The site's record in a list that is young enough. After a failure, or when an operator says so, the list
-    /// is asked for anew.
+    /// The site's record in a list of that time or later, which is asked for where there is none.
     pub(super) async fn listed_since(
         &self,
         since: Timestamp,
         report: &Report,
         purpose: Purpose<'_>,
     ) -> Result<Option<PortalRecord>, Trouble> {
-        let young = |list: &PortalList| list.at >= since && report.error.is_none();
+        let since = report.released_at.map_or(since, |released| released.max(since));
+        let young = |list: &PortalList| list.at >= since;
         let list = match self.ledger.portal_list()?.filter(young) {
             Some(list) => list,
             None => self.list(purpose).await?,
@@ -58,24 +58,23 @@ impl Courier {
     }
 
     async fn list(&self, purpose: Purpose<'_>) -> Result<PortalList, Trouble> {
-        self.portal.authorise().await?;
-        self.spend(purpose)?;
-        let mut answer = self.portal.list().await;
+        let mut answer = self.ask_list(purpose).await?;
         if matches!(answer, Err(Failure { next: Next::NewToken, .. })) {
             self.portal.forget_token();
-            self.portal.authorise().await?;
-            self.spend(purpose)?;
-            answer = self.portal.list().await;
+            answer = self.ask_list(purpose).await?;
         }
-        let records = answer?.into_iter().map(|certificate| PortalRecord {
-            id: certificate.id,
-            expires: certificate.expires(),
-            installed: certificate.remote_create_date.is_some(),
-            name: certificate.name,
-        });
-        let list = PortalList { at: Timestamp::now(), records: records.collect() };
+        let list = as_list(answer?, Timestamp::now());
         self.ledger.keep_portal_list(&list)?;
         Ok(list)
+    }
+
+    async fn ask_list(&self, purpose: Purpose<'_>) -> Result<Result<Vec<Certificate>, Failure>, Trouble> {
+        self.portal.authorise().await?;
+        let spent = self.spend(purpose)?;
+        match self.portal.list().await {
+            Err(failure) if failure.next == Next::NewToken => Ok(Err(failure)),
+            outcome => self.settle(spent, outcome).map(Ok),
+        }
     }
 
     fn find(&self, list: PortalList, report: &Report) -> Option<PortalRecord> {
@@ -88,8 +87,19 @@ impl Courier {
     }
 }
 
+/// The portal's answer as the ledger keeps it.
+pub fn as_list(certificates: Vec<Certificate>, at: Timestamp) -> PortalList {
+    let records = certificates.into_iter().map(|certificate| PortalRecord {
+        id: certificate.id,
+        expires: certificate.expires(),
+        installed: certificate.remote_create_date.is_some(),
+        name: certificate.name,
+    });
+    PortalList { at, records: records.collect() }
+}
+
 fn hold(problem: Problem) -> Trouble {
-    Trouble::Failed(Failure { next: Next::Hold, problem })
+    Trouble::Failed(Failure { next: Next::Hold, sent: true, problem })
 }
 
 fn unknown(known: Option<&Known>, report: &Report) -> Problem {

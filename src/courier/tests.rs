@@ -17,6 +17,7 @@ fn report(next: &str, postponed: &str) -> Report {
         next_attempt_at: at(next),
         postponed_at: at(postponed),
         created_at: at(postponed),
+        released_at: None,
         error: None,
     }
 }
@@ -63,5 +64,16 @@ fn a_record_is_of_a_certificate_that_ends_the_same_day() {
         (None, true),
     ] {
         assert_eq!(records::is_of(&record(expires), &report), same, "{expires:?}");
+    }
+}
+
+#[test]
+fn pauses_double_from_the_first_to_six_hours_and_differ() {
+    let first = Duration::from_secs(5);
+    for failures in 0..64 {
+        let least = first.saturating_mul(1 << failures.min(20)).min(Duration::from_secs(4 * 3600));
+        let found: Vec<Duration> = (0..50).map(|_| pause(first, failures)).collect();
+        assert!(found.iter().all(|pause| (least..=LONGEST_PAUSE).contains(pause)), "{failures}: {found:?}");
+        assert!(found.iter().collect::<std::collections::BTreeSet<_>>().len() > 20, "{failures}: no jitter");
     }
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Daemon, wall};
+use super::{Daemon, Site, wall};
 use crate::agent::{Action, Event, Installed, Recorded, SiteId, State};
 use crate::courier::Order;
 use crate::inspect::inspect;
 use crate::ledger::{Entry, Installation, NewReport};
 use crate::problem::Problem;
+use crate::status::display_name;
 use crate::{crash, probe};
 
 /// One handshake may take so long, even where more patience is configured for the whole.
@@ -45,12 +46,12 @@ impl Daemon {
                     return;
                 };
                 let site = &self.config.sites[id.0];
-                let endpoints = site.verify.clone();
+                let (endpoints, hosts) = (site.verify.clone(), site.hosts.clone());
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 let permits = Arc::clone(&self.probes);
                 tokio::spawn(async move {
                     let _permit = permits.acquire_owned().await;
-                    let sightings = probe::sightings(&endpoints, &leaf, patience).await;
+                    let sightings = probe::sightings(&endpoints, &hosts, &leaf, patience).await;
                     let _ = results.send(Event::Probed(id, sightings));
                 });
             }
@@ -76,6 +77,7 @@ impl Daemon {
         let bundle = &seen.bundle;
         let installation = Installation {
             site: site.key.clone(),
+            name: display_name(&self.config.sites[id.0], Some(&bundle.leaf)),
             recorded: Recorded {
                 leaf: bundle.leaf.fingerprint,
                 set: bundle.set,
@@ -99,7 +101,7 @@ impl Daemon {
     }
 
     fn tell(&mut self, id: SiteId, problem: Option<Problem>) {
-        let site = self.sites[id.0].key.clone();
+        let Site { key, label: site, .. } = &self.sites[id.0];
         let entry = match &problem {
             Some(problem) => {
                 tracing::warn!(
@@ -109,12 +111,12 @@ impl Daemon {
                     remedy = problem.remedy,
                     "problem"
                 );
-                Entry::new(Timestamp::now(), &site, "problem")
+                Entry::new(Timestamp::now(), key, "problem")
                     .saying(format!("{}: {}", problem.code, problem.message))
             }
             None => {
                 tracing::info!(site, "well again");
-                Entry::new(Timestamp::now(), &site, "well")
+                Entry::new(Timestamp::now(), key, "well")
             }
         };
         let ledger = Arc::clone(&self.ledger);
@@ -135,7 +137,7 @@ impl Daemon {
                 );
             }
             Event::Recorded(id, Ok(())) => {
-                let (site, seen) = (&self.sites[id.0].key, self.agent.site(*id).disk());
+                let (site, seen) = (&self.sites[id.0].label, self.agent.site(*id).disk());
                 let fingerprint =
                     seen.map(|seen| seen.bundle.leaf.fingerprint.to_string()).unwrap_or_default();
                 tracing::info!(site, fingerprint, "served and recorded");
@@ -145,7 +147,7 @@ impl Daemon {
                 }
             }
             Event::Inspected(id, Err(incomplete)) => {
-                tracing::debug!(site = self.sites[id.0].key, code = incomplete.problem.code, "not whole");
+                tracing::debug!(site = self.sites[id.0].label, code = incomplete.problem.code, "not whole");
             }
             _ => {}
         }

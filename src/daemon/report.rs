@@ -41,9 +41,9 @@ impl Daemon {
             State::Inspecting if site.fault().is_some() => "pending",
             // Nothing is known before the first look at the wire.
             State::Inspecting if probed_at.is_none() => "unknown",
-            State::Current | State::Inspecting => "current",
+            State::Current => "current",
             State::Ready | State::Reloading { .. } => "reloading",
-            State::Probing | State::Verifying { .. } | State::Recording => "verifying",
+            State::Inspecting | State::Probing | State::Verifying { .. } | State::Recording => "verifying",
             State::Waiting { .. } => "waiting",
         };
         status::Site {

@@ -67,8 +67,14 @@ impl Waiters {
 impl Daemon {
     /// Begins a pass; its outcome goes to `answer`.
     pub(super) fn sync(&mut self, retry: bool, wait: Duration, answer: oneshot::Sender<Status>) {
-        if retry && let Err(error) = self.ledger.release_reports(Timestamp::now()) {
-            tracing::error!(problem = %error.problem(), "held reports cannot be released");
+        if retry {
+            if let Err(error) = self.ledger.release_reports(Timestamp::now()) {
+                tracing::error!(problem = %error.problem(), "held reports cannot be released");
+            }
+            if let Some((orders, _)) = &self.courier {
+                // It ends only with the loop.
+                let _ = orders.send(Order::Retry);
+            }
         }
         self.feed(Event::LookAtAll(Cause::Asked));
         let waiters = &mut self.waiters;

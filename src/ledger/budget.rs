@@ -26,6 +26,11 @@ pub enum Purpose<'a> {
     Report(&'a Report),
 }
 
+/// A request that was noted.
+#[derive(Debug)]
+#[must_use]
+pub struct Spent(i64);
+
 /// How much of the week's allowance this host has spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -51,12 +56,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal`]: the request must not be sent.
-    pub fn spend(&self, purpose: Purpose<'_>, allowance: u32, now: Timestamp) -> Result<(), Refusal> {
+    pub fn spend(&self, purpose: Purpose<'_>, allowance: u32, now: Timestamp) -> Result<Spent, Refusal> {
         let limit = match purpose {
             Purpose::Record | Purpose::Report(_) => allowance,
             Purpose::Look => allowance - reserve(allowance),
         };
-        let refused = self.write(|transaction| {
+        let outcome = self.write(|transaction| {
             let (oldest, newest) = counted(now);
             transaction.execute("DELETE FROM request WHERE at <= ?1 OR at > ?2", (oldest, newest))?;
             let used: u32 = transaction.query_row("SELECT count(*) FROM request", [], |row| row.get(0))?;
@@ -64,7 +69,7 @@ impl Ledger {
                 // So many of the oldest have to be forgotten, and one more.
                 let place = "SELECT at FROM request ORDER BY at LIMIT 1 OFFSET ?1";
                 let freed = transaction.query_row(place, [beyond], |row| super::timestamp(row, 0));
-                return Ok(Some(freed.optional()?.map_or(now, window_after)));
+                return Ok(Err(freed.optional()?.map_or(now, window_after)));
             }
             let what = match purpose {
                 Purpose::Look => "look",
@@ -77,9 +82,18 @@ impl Ledger {
             };
             transaction
                 .execute("INSERT INTO request (at, what) VALUES (?1, ?2)", (milliseconds(now), what))?;
-            Ok(None)
+            Ok(Ok(Spent(transaction.last_insert_rowid())))
         })?;
-        refused.map_or(Ok(()), |until| Err(Refusal::Spent(until)))
+        outcome.map_err(Refusal::Spent)
+    }
+
+    /// Takes back a request that never left this host.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn refund(&self, spent: Spent) -> Result<(), LedgerError> {
+        self.write(|transaction| transaction.execute("DELETE FROM request WHERE rowid = ?1", [spent.0]))?;
+        Ok(())
     }
 
     /// What was spent in the last seven days.

@@ -12,8 +12,10 @@ use crate::certificate::Fingerprint;
 pub struct Entry {
     /// When.
     pub at: Timestamp,
-    /// The site's key.
+    /// What the site was called then.
     pub site: String,
+    /// The site's key: its certificate's path.
+    pub certificate: String,
     /// `adopted`, `whole`, `reloaded`, `served`, `reported`, `report_failed`, `report_held`, `problem`, `well`.
     pub event: String,
     /// The leaf it is about.
@@ -23,9 +25,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An event of a site.
-    pub fn new(at: Timestamp, site: &str, event: &str) -> Self {
-        Self { at, site: site.to_owned(), event: event.to_owned(), fingerprint: None, detail: None }
+    /// An event of the site of this key; what it is called the ledger knows.
+    pub fn new(at: Timestamp, key: &str, event: &str) -> Self {
+        let key = key.to_owned();
+        Self {
+            at,
+            site: key.clone(),
+            certificate: key,
+            event: event.to_owned(),
+            fingerprint: None,
+            detail: None,
+        }
     }
 
     /// With the leaf it is about.
@@ -52,23 +62,24 @@ impl Ledger {
         self.write(|transaction| append(transaction, entry))
     }
 
-    /// The history, oldest first; of one site or of all.
+    /// The history, oldest first; of all sites, or of those of this name or key.
     ///
     /// # Errors
     /// [`LedgerError`]
     pub fn history(&self, site: Option<&str>) -> Result<Vec<Entry>, LedgerError> {
         self.read(|connection| {
             let mut query = connection.prepare_cached(
-                "SELECT at, site, event, fingerprint, detail FROM history
-                 WHERE ?1 IS NULL OR site = ?1 ORDER BY at, id",
+                "SELECT at, name, site, event, fingerprint, detail FROM history
+                 WHERE ?1 IS NULL OR site = ?1 OR name = ?1 ORDER BY at, id",
             )?;
             let rows = query.query_map([site], |row| {
                 Ok(Entry {
                     at: timestamp(row, 0)?,
                     site: row.get(1)?,
-                    event: row.get(2)?,
-                    fingerprint: row.get(3)?,
-                    detail: row.get(4)?,
+                    certificate: row.get(2)?,
+                    event: row.get(3)?,
+                    fingerprint: row.get(4)?,
+                    detail: row.get(5)?,
                 })
             })?;
             rows.collect()
@@ -78,8 +89,10 @@ impl Ledger {
 
 pub(super) fn append(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO history (at, site, event, fingerprint, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO history (at, site, name, event, fingerprint, detail)
+         VALUES (?1, ?2, coalesce((SELECT name FROM site WHERE site = ?2), ?2), ?3, ?4, ?5)",
     )?;
-    insert.execute((milliseconds(entry.at), &entry.site, &entry.event, &entry.fingerprint, &entry.detail))?;
+    let Entry { at, certificate, event, fingerprint, detail, .. } = entry;
+    insert.execute((milliseconds(*at), certificate, event, fingerprint, detail))?;
     Ok(())
 }

@@ -48,12 +48,14 @@ pub struct Report {
     pub postponed_at: Timestamp,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When an operator last said to send it again: what is kept of the portal is older than that, and not used.
+    pub released_at: Option<Timestamp>,
     /// Why it was not taken the last time: code and words.
     pub error: Option<(String, String)>,
 }
 
 const COLUMNS: &str = "id, site, fingerprint, hosts, remote_create_date, state, attempts, \
-                       next_attempt_at, error_code, error, created_at, not_after, postponed_at";
+                       next_attempt_at, error_code, error, created_at, not_after, postponed_at, released_at";
 
 /// Adds a report unless this certificate has one. Undelivered ones of certificates that no site serves any
 /// more are superseded, and the site's older one of the same host names: to the portal it is the same record.
@@ -111,7 +113,7 @@ impl Ledger {
         self.read(|connection| {
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM report WHERE state IN ('unasked', 'pending')
-                 ORDER BY next_attempt_at, id LIMIT 1"
+                 ORDER BY next_attempt_at, attempts, id LIMIT 1"
             ))?;
             query.query_row([], read).optional()
         })
@@ -166,6 +168,53 @@ impl Ledger {
         })
     }
 
+    /// Nothing is sent before `at`: what went wrong with one report would go wrong with the others.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn postpone_all(&self, at: Timestamp, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE report SET next_attempt_at = ?1, postponed_at = ?2
+                 WHERE state IN ('unasked', 'pending') AND next_attempt_at < ?1",
+                (milliseconds(at), milliseconds(now)),
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Reports are made for these sites alone: others' that were not delivered are put aside, and those that were
+    /// put aside and are of what is served now are taken up again.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn report_only(&self, sites: &[String], now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            transaction.execute_batch(
+                "CREATE TEMP TABLE IF NOT EXISTS reporting (site TEXT PRIMARY KEY); DELETE FROM reporting",
+            )?;
+            let mut insert =
+                transaction.prepare_cached("INSERT OR IGNORE INTO reporting (site) VALUES (?1)")?;
+            for site in sites {
+                insert.execute([site])?;
+            }
+            transaction.execute(
+                "UPDATE report SET state = 'superseded', ended_at = ?1
+                 WHERE state IN ('unasked', 'pending', 'held') AND site NOT IN (SELECT site FROM reporting)",
+                [milliseconds(now)],
+            )?;
+            transaction.execute(
+                "UPDATE report SET state = 'pending', ended_at = NULL, next_attempt_at = ?1, postponed_at = ?1
+                 WHERE state = 'superseded' AND site IN (SELECT site FROM reporting)
+                   AND fingerprint = (SELECT leaf FROM site WHERE site.site = report.site)
+                   AND NOT EXISTS (SELECT 1 FROM report AS other WHERE other.fingerprint = report.fingerprint
+                                                                   AND other.state <> 'superseded')",
+                [milliseconds(now)],
+            )?;
+            Ok(())
+        })
+    }
+
     /// It was refused, and is held until something changes.
     ///
     /// # Errors
@@ -204,7 +253,7 @@ impl Ledger {
     pub fn release_reports(&self, now: Timestamp) -> Result<usize, LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET next_attempt_at = ?1, postponed_at = ?1,
+                "UPDATE report SET next_attempt_at = ?1, postponed_at = ?1, released_at = ?1,
                         state = CASE state WHEN 'held' THEN 'pending' ELSE state END
                  WHERE state IN ('unasked', 'held', 'pending')",
                 [milliseconds(now)],
@@ -234,6 +283,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
         next_attempt_at: timestamp(row, 7)?,
         not_after: timestamp(row, 11)?,
         postponed_at: timestamp(row, 12)?,
+        released_at: row.get::<_, Option<i64>>(13)?.and_then(|at| Timestamp::from_millisecond(at).ok()),
         created_at: timestamp(row, 10)?,
         error: code.zip(words),
     })

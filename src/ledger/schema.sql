@@ -2,7 +2,8 @@
 
 -- The last leaf that was seen served for each site.
 CREATE TABLE site (
-    site          TEXT PRIMARY KEY,     -- the configured name, else the certificate's path
+    site          TEXT PRIMARY KEY,     -- the certificate's path, with @SERVER where several servers use it
+    name          TEXT NOT NULL,        -- as people call it: the portal's name, else the host names
     leaf          TEXT NOT NULL,
     chain_set     TEXT NOT NULL,        -- over leaf and chain
     intermediates INTEGER NOT NULL,
@@ -26,6 +27,7 @@ CREATE TABLE report (
     error_code         TEXT,
     error              TEXT,
     created_at         INTEGER NOT NULL,
+    released_at        INTEGER,         -- when an operator last said to send it again
     ended_at           INTEGER,
     UNIQUE (site, fingerprint)
 ) STRICT;
@@ -55,6 +57,7 @@ CREATE TABLE history (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,
     site        TEXT NOT NULL,
+    name        TEXT NOT NULL,          -- as the site was called then
     event       TEXT NOT NULL,
     fingerprint TEXT,
     detail      TEXT

@@ -26,6 +26,7 @@ fn leaf(name: &str) -> Fingerprint {
 fn of_hosts(site: &str, name: &str, hosts: &str) -> Installation {
     Installation {
         site: site.to_owned(),
+        name: format!("name of {site}"),
         recorded: Recorded { leaf: leaf(name), set: leaf("chain"), intermediates: 2 },
         how: How::Installed,
         whole_at: at(1),
@@ -102,6 +103,7 @@ fn a_report_is_made_once() {
         next_attempt_at: at(4),
         postponed_at: at(4),
         created_at: at(4),
+        released_at: None,
         error: None,
     };
     assert_eq!(next(&ledger), Some(wanted.clone()));
@@ -219,7 +221,7 @@ fn looking_around_may_not_spend_the_requests_of_reports() {
         ledger.install(&installation("a", "a"), at(0)).unwrap();
         let report = report_of(&ledger, "a").unwrap();
         let spent = |purpose, second| match ledger.spend(purpose, allowance, at(second)) {
-            Ok(()) => None,
+            Ok(_) => None,
             Err(Refusal::Spent(until)) => Some(until),
             Err(Refusal::Ledger(error)) => panic!("{error}"),
         };
@@ -308,7 +310,10 @@ fn the_history_tells_what_happened_in_order() {
     ledger.note(&late).unwrap();
     let events = |site: &str| {
         let history = ledger.history(Some(site)).unwrap();
-        assert!(history.iter().all(|entry| entry.site == site));
+        assert!(
+            history.iter().all(|entry| entry.certificate == site && entry.site == format!("name of {site}"))
+        );
+        assert_eq!(ledger.history(Some(&format!("name of {site}"))).unwrap(), history);
         history.into_iter().map(|entry| entry.event).collect::<Vec<_>>()
     };
     let of_a = ["problem", "whole", "reloaded", "served", "report_failed", "report_held", "reported"];
@@ -320,7 +325,7 @@ fn the_history_tells_what_happened_in_order() {
     let all = ledger.history(None).unwrap();
     assert_eq!(all.len(), 10);
     assert!(all.is_sorted_by_key(|entry| entry.at));
-    assert_eq!(all[0], late);
+    assert_eq!(all[0], Entry { site: "name of a".to_owned(), ..late });
     assert_eq!(all[9].fingerprint, Some(leaf("one").to_string()));
     assert_eq!(all[9].detail.as_deref(), Some("date of one"));
     let changed = ledger.read(|connection| connection.execute("UPDATE history SET event = 'nothing'", []));
@@ -499,4 +504,41 @@ fn a_ledger_that_could_not_be_used_is_used_when_it_can() {
     std::fs::remove_file(&state_dir).unwrap();
     ledger.install(&installation("a", "one"), at(4)).unwrap();
     assert_eq!(ledger.recorded().unwrap().len(), 1);
+}
+
+#[test]
+fn sites_that_no_longer_report_are_put_aside_and_taken_up_again() {
+    let (_folder, ledger) = new();
+    for site in ["a", "b"] {
+        ledger.install(&of_hosts(site, site, site), at(4)).unwrap();
+    }
+    ledger.hold(&report_of(&ledger, "a").unwrap(), &why("refused"), at(5)).unwrap();
+    ledger.report_only(&["b".to_owned()], at(6)).unwrap();
+    assert_eq!((state_of(&ledger, "a"), state_of(&ledger, "b")), (None, Some(ReportState::Pending)));
+    ledger.delivered(&next(&ledger).unwrap(), at(7)).unwrap();
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(8)).unwrap();
+    assert_eq!(
+        (state_of(&ledger, "a"), state_of(&ledger, "b")),
+        (Some(ReportState::Pending), Some(ReportState::Delivered))
+    );
+    // What is not served any more is not taken up.
+    ledger.install(&of_hosts("a", "newer", "a"), at(9)).unwrap();
+    ledger.report_only(&["a".to_owned()], at(10)).unwrap();
+    assert_eq!((state_of(&ledger, "a"), state_of(&ledger, "newer")), (None, Some(ReportState::Pending)));
+}
+
+#[test]
+fn all_wait_when_one_has_to_and_a_request_that_was_not_sent_is_given_back() {
+    let (_folder, ledger) = new();
+    for site in ["a", "b", "c"] {
+        ledger.install(&of_hosts(site, site, site), at(4)).unwrap();
+    }
+    ledger.postpone(&report_of(&ledger, "c").unwrap(), at(100), &why("busy"), at(5)).unwrap();
+    ledger.postpone_all(at(60), at(5)).unwrap();
+    let due = |name: &str| report_of(&ledger, name).unwrap().next_attempt_at;
+    assert_eq!((due("a"), due("b"), due("c")), (at(60), at(60), at(100)));
+    let spent = ledger.spend(Purpose::Record, 50, at(6)).unwrap();
+    let _kept = ledger.spend(Purpose::Look, 50, at(6)).unwrap();
+    ledger.refund(spent).unwrap();
+    assert_eq!(ledger.usage(at(7)).unwrap().used, 1);
 }

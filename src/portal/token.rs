@@ -36,6 +36,11 @@ impl Token {
         let margin = MARGIN.min(life / 2);
         Ok(Self { secret: Arc::new(answer.access_token), good_until: Instant::now() + (life - margin) })
     }
+
+    /// How long it is used from now on.
+    pub(super) fn left(&self) -> Duration {
+        self.good_until.saturating_duration_since(Instant::now())
+    }
 }
 
 /// The one token in use.
@@ -90,7 +95,7 @@ mod tests {
             [r#"{"access_token":"t","expires_in":"3599"}"#, r#"{"access_token":"t","expires_in":3599}"#]
         {
             let token = Token::parse(answer.as_bytes()).unwrap_or_else(|_| panic!("{answer}"));
-            let left = token.good_until - Instant::now();
+            let left = token.left();
             assert!(left > Duration::from_secs(3200) && left < Duration::from_secs(3300), "{left:?}");
         }
     }

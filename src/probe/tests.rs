@@ -187,7 +187,7 @@ async fn each_name_is_asked_for() {
         ("127.0.0.1", None, &default),
         ("both.com", Some("both.com"), &default),
     ];
-    let found = sightings(&endpoints, &leaf(&disk), PATIENCE).await;
+    let found = sightings(&endpoints, &[], &leaf(&disk), PATIENCE).await;
     assert_eq!(found.len(), 10);
     for (index, sighting) in found.into_iter().enumerate() {
         let (host, name, pair) = &wanted[index % 5];
@@ -265,25 +265,27 @@ async fn a_certificate_without_its_key_is_not_seen() {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_tls_refuses() {
+async fn who_does_not_speak_tls_refuses_and_who_breaks_off_is_unreachable() {
     let pair = Authority::new().issue(Order::default());
-    let answers: [&[u8]; 6] = [
-        b"",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"220 mail.contoso.com ESMTP\r\n",
-        b"\x16\x03\x03\xff\xff",
-        b"\x15\x03\x03\x00\x02\x02\x28",
-        &[0xa5; 4096],
+    let answers: [(&[u8], bool); 6] = [
+        (b"", false),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", true),
+        (b"220 mail.contoso.com ESMTP\r\n", true),
+        (b"\x16\x03\x03\xff\xff", true),
+        (b"\x15\x03\x03\x00\x02\x02\x28", true),
+        (&[0xa5; 4096], true),
     ];
-    for answer in answers {
+    for (answer, speaks) in answers {
         let endpoint = listen("127.0.0.1:0", move |mut stream| async move {
             // The peer may have had enough before the end.
             let _ = stream.write_all(answer).await;
         });
         let endpoint = endpoint.await.unwrap();
         let (found, problem) = code(&endpoint, &pair, PATIENCE).await;
-        assert_eq!((found, problem.code.as_str()), ("refused", "no_handshake"), "{answer:?}");
-        let names = [endpoint.as_str(), "contoso.com"].iter().all(|name| problem.message.contains(name));
+        let wanted = if speaks { ("refused", "no_handshake") } else { ("unreachable", "unreachable") };
+        assert_eq!((found, problem.code.as_str()), wanted, "{answer:?}");
+        let names = problem.message.contains(endpoint.as_str())
+            && (!speaks || problem.message.contains("contoso.com"));
         assert!(names && !problem.message.contains(char::is_control), "{problem:?}");
     }
     let endpoint = serve(&Arc::new(Shop::of(&[(Some("fabrikam.com"), &pair)])), BOTH).await;

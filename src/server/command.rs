@@ -2,16 +2,20 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::platform;
 use crate::problem::{Problem, printable};
 
 /// So much of a command's output is kept, from its beginning.
-const MOST_OUTPUT: u64 = 16 * 1024;
+const MOST_OUTPUT: usize = 16 * 1024;
+/// For what a program wrote last to be read after its end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A program and its arguments.
 #[derive(Debug, Clone)]
@@ -70,16 +74,17 @@ impl Command {
             )
         })?;
         let group = child.id();
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let all = async { tokio::join!(child.wait(), read(stdout), read(stderr)) };
-        let Ok((status, mut output, errors)) = timeout(self.patience, all).await else {
+        let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
+        let Ok(status) = timeout(self.patience, child.wait()).await else {
             if let Some(group) = group {
                 platform::end_group(group);
             }
             let message = format!("{program} did not end within {} s and was ended", self.patience.as_secs());
             return Err(Problem::new("reload_timeout", message, "run it by hand, or raise reload_timeout"));
         };
-        output.push_str(&errors);
+        // What it started in the background may keep its output open for ever.
+        let mut output = stdout.text().await;
+        output.push_str(&stderr.text().await);
         match status {
             Ok(status) => Ok(Ended { success: status.success(), how: status.to_string(), output }),
             Err(error) => Ok(Ended { success: false, how: error.to_string(), output }),
@@ -100,12 +105,36 @@ impl Command {
     }
 }
 
-/// Keeps the beginning and reads on to the end, so that a talkative program is not stopped by a full pipe.
-async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else { return String::new() };
-    let mut kept = Vec::new();
-    // An error ends the output, not the reload.
-    let _ = (&mut stream).take(MOST_OUTPUT).read_to_end(&mut kept).await;
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
+/// What a program writes: its beginning is kept, and it is read to its end, so that a talkative program is not
+/// stopped by a full pipe.
+struct Output {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Output {
+    fn of(stream: Option<impl AsyncRead + Send + Unpin + 'static>) -> Self {
+        let kept = Arc::<Mutex<Vec<u8>>>::default();
+        let shared = Arc::clone(&kept);
+        let reading = tokio::spawn(async move {
+            let Some(mut stream) = stream else { return };
+            let mut chunk = [0; 4096];
+            // An error ends the output, not the reload.
+            while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+                let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = MOST_OUTPUT.saturating_sub(kept.len());
+                kept.extend_from_slice(&chunk[..length.min(room)]);
+            }
+        });
+        Self { kept, reading }
+    }
+
+    /// What was written until a little after the program's end.
+    async fn text(mut self) -> String {
+        if timeout(LAST_WORDS, &mut self.reading).await.is_err() {
+            self.reading.abort();
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
 }

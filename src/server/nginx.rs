@@ -47,11 +47,11 @@ impl Nginx {
             if master.children().iter().any(|child| !before.contains(child)) {
                 return Ok(sent.elapsed());
             }
-            if refused.is_none() && errors.as_mut().is_some_and(ErrorLog::has_emergency) {
+            if refused.is_none() && errors.as_mut().is_some_and(|errors| !errors.emergencies().is_empty()) {
                 refused = Some(Instant::now());
             }
             if refused.is_some_and(|since| since.elapsed() >= AFTER_EMERGENCY) {
-                return Err(refusal(&errors.map(ErrorLog::emergencies).unwrap_or_default()));
+                return Err(refusal(errors.as_mut().map(ErrorLog::emergencies).unwrap_or_default()));
             }
             if !master.is_alive() {
                 return Err(Problem::new(

@@ -63,6 +63,46 @@ fn sync_says_what_did_not_become_whole() {
 }
 
 #[test]
+fn sync_that_runs_out_of_time_does_not_say_that_all_is_well() {
+    let mut host = Host::new(&[Writer::Lego]);
+    let pid = host.nginx.pid();
+    host.use_command_server(&format!("sleep 30; kill -HUP {pid}"), "");
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    host.renew(0, Duration::ZERO);
+    let output = host.certhook(&["sync", "--wait", "500ms"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("reloading"), "{output:?}");
+}
+
+#[test]
+fn an_interrupted_sync_ends_and_leaves_no_lock() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.use_command_server("sleep 30", "");
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    host.renew(0, Duration::ZERO);
+    let mut syncing = host.spawn(&["--log-level", "info", "sync"]);
+    host.wait_until("the reload has begun", || host.log().contains("reloading"));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(syncing.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(syncing.wait().unwrap().code(), Some(1));
+    let lock = std::fs::File::open(host.state_dir().join("lock")).unwrap();
+    assert!(lock.try_lock().is_ok());
+}
+
+#[test]
+fn a_reload_command_may_leave_something_behind() {
+    let mut host = Host::new(&[Writer::Lego]);
+    let pid = host.nginx.pid();
+    host.use_command_server(&format!("kill -HUP {pid}; sleep 986 & exit 0"), "");
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    host.stop_agent();
+    let left = std::process::Command::new("pkill").args(["-f", "^sleep 986"]).status().unwrap();
+    assert!(left.success(), "what it left behind was not ended");
+}
+
+#[test]
 fn many_syncs_at_once_act_once() {
     for with_agent in [false, true] {
         let mut host = Host::new(&[Writer::Lego]);
@@ -169,6 +209,12 @@ fn verify_tells_disk_from_wire() {
     let text = String::from_utf8(host.certhook(&["verify"]).stdout).unwrap();
     assert!(text.lines().any(|line| line.starts_with("!  site1.test")), "{text}");
     assert_eq!(host.certhook(&["verify", "nobody.test"]).status.code(), Some(1));
+    // Also where sites have no name of their own.
+    let host = Host::with(&[Writer::Lego], Extra { nameless: true, ..Extra::default() });
+    assert_eq!(host.certhook(&["verify", "site0.test"]).status.code(), Some(0));
+    assert_eq!(host.certhook(&["verify", "site0.tset"]).status.code(), Some(1));
+    std::fs::write(&host.sites[0].layout.certificate, "").unwrap();
+    assert_eq!(host.certhook(&["verify", "site0.test"]).status.code(), Some(1));
 }
 
 #[test]
@@ -189,30 +235,22 @@ fn without_a_portal_it_reloads_and_verifies() {
 
 #[test]
 fn a_command_reloads_what_is_no_nginx() {
-    let pid = |host: &Host| host.nginx.pid().to_string();
     let mut host = Host::new(&[Writer::Lego]);
-    let text = host.config_text();
-    let (begin, rest) = text.split_once("[server.nginx]").unwrap();
-    let sites = &rest[rest.find("[[site]]").unwrap()..];
-    let script = format!("echo to the log; kill -HUP {}", pid(&host));
-    let server =
-        format!("[server.haproxy]\nkind = \"command\"\nreload = [\"/bin/sh\", \"-c\", {script:?}]\n");
-    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    let pid = host.nginx.pid();
+    host.use_command_server(&format!("echo to the log; kill -HUP {pid}"), "");
     host.start_agent_and_settle();
     host.renew(0, Duration::ZERO);
     host.wait_until_done(0);
     assert!(host.log().contains("to the log"));
     host.stop_agent();
     // One that does not end is ended, with all it started.
-    let server = "[server.haproxy]\nkind = \"command\"\nreload_timeout = \"300ms\"\nreload = [\"/bin/sh\", \"-c\", \"sleep 987 & sleep 988\"]\n";
-    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    host.use_command_server("sleep 987 & sleep 988", "reload_timeout = \"300ms\"");
     host.renew(0, Duration::ZERO);
     let (status, code) = host.json(&["sync", "--json"]);
     assert_eq!((code, &status["sites"][0]["problem"]["code"]), (1, &"reload_timeout".into()));
     let left = || std::process::Command::new("pgrep").args(["-f", "^sleep 98[78]"]).output().unwrap().stdout;
     host.wait_until("its children are gone", || left().is_empty());
-    let server = "[server.haproxy]\nkind = \"command\"\nreload = [\"/bin/sh\", \"-c\", \"echo no such thing >&2; exit 3\"]\n";
-    std::fs::write(host.config_path(), format!("{begin}{server}{sites}")).unwrap();
+    host.use_command_server("echo no such thing >&2; exit 3", "");
     let (status, code) = host.json(&["sync", "--json"]);
     assert_eq!((code, &status["sites"][0]["problem"]["code"]), (1, &"reload_command".into()));
     assert!(status["sites"][0]["problem"]["message"].as_str().unwrap().contains("no such thing"), "{status}");

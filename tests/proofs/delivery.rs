@@ -172,6 +172,78 @@ fn retry_after_is_honoured() {
 }
 
 #[test]
+fn what_stops_one_report_stops_them_all() {
+    let mut host = Host::new(&[Writer::Lego; 8]);
+    host.start_agent_and_settle();
+    let wait = Action::retry_after(429, "3");
+    host.portal.trouble(Trouble::new(wait).on(What::Report).times(1));
+    for site in 0..8 {
+        host.renew(site, Duration::ZERO);
+    }
+    for site in 0..8 {
+        host.wait_until_done(site);
+    }
+    let posts = posts(&host.portal.journal());
+    assert_eq!(posts.len(), 9);
+    assert!(posts[1] - posts[0] >= Duration::from_secs(3), "{:?}", posts[1] - posts[0]);
+    host.stop_agent();
+}
+
+#[test]
+fn connections_that_were_never_made_cost_nothing() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    let used = |status: &serde_json::Value| status["portal"]["requests_used"].as_u64().unwrap();
+    let before = used(&host.agent_status().unwrap());
+    host.portal.stop();
+    host.renew(0, Duration::ZERO);
+    host.wait_for("some attempts", |status| status["sites"][0]["report"]["attempts"].as_u64() >= Some(4));
+    assert!(used(&host.agent_status().unwrap()) <= before + 1, "one may be under way");
+    host.portal.restart();
+    host.wait_until_done(0);
+    assert_eq!(used(&host.agent_status().unwrap()), before + 1);
+    host.stop_agent();
+}
+
+#[test]
+fn the_remedies_for_an_unknown_certificate_work() {
+    let mut host = Host::with(&[Writer::Lego], Extra { nameless: true, ..Extra::default() });
+    host.portal.remove_certificate(158);
+    host.portal.add_certificate(certhook_test_support::portal::Record::new(9, "another-name.test"));
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_for("held", |status| status["sites"][0]["report"]["state"] == "held");
+    host.stop_agent();
+    // One of them: the site does not report.
+    let text = host.config_text();
+    std::fs::write(host.config_path(), format!("{text}report = false\n")).unwrap();
+    assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
+    // The other: the portal's name.
+    std::fs::write(host.config_path(), format!("{text}name = \"another-name.test\"\n")).unwrap();
+    let (status, code) = host.json(&["sync", "--json"]);
+    assert_eq!((code, &status["sites"][0]["report"]["state"]), (0, &"delivered".into()), "{status}");
+    assert_eq!(host.portal.reports().iter().map(|report| report.id).collect::<Vec<_>>(), [9]);
+}
+
+#[test]
+fn a_record_that_was_made_anew_is_found_when_an_operator_says_so() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    host.portal.remove_certificate(158);
+    host.portal.add_certificate(certhook_test_support::portal::Record::new(999, "site0.test"));
+    host.renew(0, Duration::ZERO);
+    host.wait_for("held", |status| status["sites"][0]["report"]["state"] == "held");
+    let (status, code) = host.json(&["sync", "--retry", "--json"]);
+    assert_eq!((code, &status["sites"][0]["report"]["state"]), (0, &"delivered".into()), "{status}");
+    assert_eq!(host.portal.reports().last().unwrap().id, 999);
+    host.stop_agent();
+}
+
+#[test]
 fn a_refusal_is_held_with_the_portals_words_until_an_operator_says_so() {
     let mut host = Host::new(&[Writer::Lego]);
     host.start_agent_and_settle();

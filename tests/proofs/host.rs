@@ -1,5 +1,7 @@
 //! A web host of a test's own: nginx, a portal, certificate files, certhook, all below one folder.
 
+#![allow(dead_code, reason = "two test programs share it, and each uses a part")]
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -36,6 +38,7 @@ pub struct Host {
     agent: Option<Child>,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
     extra: Extra,
 }
 
@@ -86,7 +89,8 @@ impl Host {
             NginxSite::new(&[site.name.as_str()], site.layout.certificate.clone(), site.layout.key.clone())
         });
         let nginx = Nginx::builder().sites(served).start();
-        let host = Self { ca, portal, nginx, sites, agent: None, folder, environment: Vec::new(), extra };
+        let (environment, wrapper) = (Vec::new(), Vec::new());
+        let host = Self { ca, portal, nginx, sites, agent: None, folder, environment, wrapper, extra };
         host.configure();
         host
     }
@@ -98,6 +102,17 @@ impl Host {
         std::fs::write(&secret, self.portal.client_secret()).unwrap();
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// From here on a shell's script reloads the server.
+    pub fn use_command_server(&self, script: &str, more: &str) {
+        let text = self.config_text();
+        let (begin, rest) = text.split_once("[server.nginx]").unwrap();
+        let sites = &rest[rest.find("[[site]]").unwrap()..];
+        let server = format!(
+            "[server.haproxy]\nkind = \"command\"\nreload = [\"/bin/sh\", \"-c\", {script:?}]\n{more}\n"
+        );
+        std::fs::write(self.config_path(), format!("{begin}{server}{sites}")).unwrap();
     }
 
     /// The configuration's text.
@@ -166,8 +181,16 @@ impl Host {
         self.environment.clear();
     }
 
+    /// A program that runs every certhook from here on, with its arguments; it must become that certhook
+    /// (`exec`), so that the process is the same. None to end it.
+    pub fn set_wrapper(&mut self, program: &[&str]) {
+        self.wrapper = program.iter().map(ToString::to_string).collect();
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certhook"));
+        let mut words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_certhook")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(self.config_path()).args(arguments);
@@ -185,6 +208,12 @@ impl Host {
         let value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}\n{}", self.log()));
         (value, output.status.code().unwrap_or(-1))
+    }
+
+    /// Starts a command whose log goes where the agent's does.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// Starts the agent, without waiting for anything.
@@ -317,6 +346,13 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.kill_agent();
     }
+}
+
+/// The codes of all problems that a status tells of.
+pub fn codes(status: &Value) -> Vec<String> {
+    let sites = status["sites"].as_array().expect("sites").iter().map(|site| &site["problem"]);
+    let all = sites.chain([&status["watch"]["problem"], &status["ledger_problem"]]);
+    all.filter_map(|problem| problem["code"].as_str()).map(str::to_owned).collect()
 }
 
 /// The states of all sites.

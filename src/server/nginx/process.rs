@@ -30,31 +30,39 @@ pub(super) struct Master {
 /// The master of this configuration's instance.
 pub(super) fn find(found_by: &config::Nginx) -> Result<Master, Problem> {
     if let Some(path) = &found_by.pid_file {
-        return from_pid_file(path).filter(|master| master.fits(found_by)).ok_or_else(|| {
+        return from_pid_file(path).filter(|master| master.likeness(found_by).is_some()).ok_or_else(|| {
             let message = format!("nginx is not running: {} does not name a master of it", path.display());
             Problem::new("not_running", message, "start nginx, or mend pid_file")
         });
     }
-    let in_prefix = found_by.prefix.iter().map(|prefix| prefix.join("logs/nginx.pid"));
-    let usual = PID_FILES.iter().map(PathBuf::from);
-    let from_files =
-        in_prefix.chain(usual).find_map(|path| from_pid_file(&path).filter(|master| master.fits(found_by)));
-    if let Some(master) = from_files {
-        return Ok(master);
+    if found_by.config.is_none() && found_by.prefix.is_none() {
+        if let Some(master) = PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path))) {
+            return Ok(master);
+        }
     }
-    let mut running =
-        processes().filter_map(Master::of).filter(|master| master.fits(found_by)).collect::<Vec<_>>();
-    match (running.pop(), running.len()) {
-        (Some(master), 0) => Ok(master),
-        (None, _) => Err(Problem::new(
-            "not_running",
-            "nginx is not running",
-            "start nginx; certhook goes on by itself",
-        )),
+    likest(found_by, &processes().filter_map(Master::of).collect::<Vec<_>>())
+}
+
+/// The one that was started with most of the options asked for, and with none of another value.
+fn likest(found_by: &config::Nginx, running: &[Master]) -> Result<Master, Problem> {
+    let most = running.iter().filter_map(|master| master.likeness(found_by)).max();
+    let mut fitting = running.iter().filter(|master| most.is_some() && master.likeness(found_by) == most);
+    match (fitting.next(), fitting.count()) {
+        (Some(master), 0) => Ok(master.clone()),
         (Some(_), others) => Err(Problem::new(
             "several_masters",
             format!("{} masters of nginx are running", others + 1),
             "say which one with pid_file in its [server.…]",
+        )),
+        (None, _) if running.is_empty() => Err(Problem::new(
+            "not_running",
+            "nginx is not running",
+            "start nginx; certhook goes on by itself",
+        )),
+        (None, _) => Err(Problem::new(
+            "not_running",
+            "nginx is running, but not with this configuration and prefix",
+            "start it, or mend config and prefix in its [server.…]",
         )),
     }
 }
@@ -79,18 +87,24 @@ impl Master {
         known.then(|| Self { pid, words: command.split_whitespace().map(str::to_owned).collect() })
     }
 
-    /// Whether it was started with the configuration and prefix that are asked for.
-    fn fits(&self, found_by: &config::Nginx) -> bool {
-        let same = |wanted: &Option<PathBuf>, option: &str| match wanted {
-            Some(wanted) => self.option(option).is_some_and(|given| same_file(Path::new(given), wanted)),
-            None => true,
+    /// How many of the options asked for it was started with; `None` if one has another value. One that it was
+    /// not started with has a value that only nginx knows: it may be the right one.
+    fn likeness(&self, found_by: &config::Nginx) -> Option<u8> {
+        let base = self.option("-p").map(PathBuf::from).unwrap_or_default();
+        let likeness = |wanted: &Option<PathBuf>, option: &str| match (wanted, self.option(option)) {
+            (None, _) | (_, None) => Some(0),
+            (Some(wanted), Some(given)) => same_file(&base.join(given), wanted).then_some(1),
         };
-        same(&found_by.config, "-c") && same(&found_by.prefix, "-p")
+        Some(likeness(&found_by.config, "-c")? + likeness(&found_by.prefix, "-p")?)
     }
 
+    /// `-c FILE` or `-cFILE`.
     fn option(&self, name: &str) -> Option<&str> {
-        let at = self.words.iter().position(|word| word == name)?;
-        self.words.get(at + 1).map(String::as_str)
+        let at = self.words.iter().position(|word| word.starts_with(name))?;
+        match &self.words[at][name.len()..] {
+            "" => self.words.get(at + 1).map(String::as_str),
+            joined => Some(joined),
+        }
     }
 
     /// The options that its configuration test needs.
@@ -175,4 +189,34 @@ fn parent(pid: i32) -> Option<i32> {
     // The name in brackets may hold anything; what follows it does not.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(pid: i32, command: &str) -> Master {
+        Master { pid, words: command.split_whitespace().map(str::to_owned).collect() }
+    }
+
+    #[test]
+    fn the_master_that_was_started_so_is_found() {
+        let debian = master(1, "/usr/sbin/nginx -g daemon on; master_process on;");
+        let private = master(2, "nginx -p /srv/a -c conf/nginx.conf");
+        let joined = master(3, "nginx -c/srv/b/nginx.conf");
+        let asked = |config: &str| config::Nginx { config: Some(config.into()), ..Default::default() };
+        let all = [debian.clone(), private.clone(), joined];
+        let found =
+            |config: &str, running: &[Master]| likest(&asked(config), running).map(|master| master.pid);
+        assert_eq!(found("/srv/a/conf/nginx.conf", &all), Ok(2));
+        assert_eq!(found("/srv/b/nginx.conf", &all), Ok(3));
+        // Only nginx knows what it was built with.
+        assert_eq!(found("/etc/nginx/nginx.conf", &all), Ok(1));
+        let code = |config: &str, running: &[Master]| found(config, running).unwrap_err().code;
+        assert_eq!(code("/etc/nginx/nginx.conf", std::slice::from_ref(&private)), "not_running");
+        assert_eq!(code("/etc/nginx/nginx.conf", &[debian.clone(), debian.clone()]), "several_masters");
+        assert_eq!(code("/etc/nginx/nginx.conf", &[]), "not_running");
+        assert_eq!(debian.arguments(), ["-g", "daemon on; master_process on;"]);
+        assert_eq!(private.arguments(), ["-p", "/srv/a", "-c", "conf/nginx.conf"]);
+    }
 }
