@@ -48,7 +48,8 @@ pub struct Watcher {
     shared: Arc<Mutex<Shared>>,
     followed: HashMap<SiteId, Followed>,
     folders: HashMap<PathBuf, WatchedFolder>,
-    problem: Option<Problem>,
+    /// Why there are no events at all.
+    no_events: Option<Problem>,
 }
 
 /// One site's files.
@@ -66,12 +67,14 @@ struct WatchedFolder {
     watch: Watch,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Watch {
     /// Events come.
     Armed,
-    /// The system gives none.
+    /// The file system gives none.
     Silent,
+    /// The system did not take the watch; it is asked again at each look.
+    Refused(Problem),
     /// It may have gone with the folder that stood there.
     Gone,
 }
@@ -84,11 +87,11 @@ impl Watcher {
         let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
         let config = notify::Config::default().with_event_kinds(wanted);
         let handler = move |event| pass_on(event, &reader, &hints);
-        let (events, problem) = match RecommendedWatcher::new(handler, config) {
+        let (events, no_events) = match RecommendedWatcher::new(handler, config) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(no_events(&error))),
         };
-        Self { events, shared, followed: HashMap::new(), folders: HashMap::new(), problem }
+        Self { events, shared, followed: HashMap::new(), folders: HashMap::new(), no_events }
     }
 
     /// Watches a site's files from now on, in place of those it had.
@@ -104,13 +107,15 @@ impl Watcher {
     pub fn rearm(&mut self, site: SiteId) {
         self.note_gone();
         // Whatever changes while a watch is added is seen by going over it once more.
-        for _ in 0..8 {
+        for turn in 0..8 {
             let Some(followed) = self.followed.get(&site) else { return };
             let (entries, folders) = trail::of_all(&followed.files);
-            let gone = |folder: &Folder| {
-                self.folders.get(&folder.path).is_some_and(|known| known.watch == Watch::Gone)
+            let wanting = |folder: &Folder| match self.folders.get(&folder.path).map(|known| &known.watch) {
+                Some(Watch::Gone) => true,
+                Some(Watch::Refused(_)) => turn == 0,
+                _ => false,
             };
-            if entries == followed.entries && folders == followed.folders && !folders.iter().any(gone) {
+            if entries == followed.entries && folders == followed.folders && !folders.iter().any(wanting) {
                 return;
             }
             self.enter(site, entries, folders);
@@ -119,7 +124,11 @@ impl Watcher {
 
     /// What keeps events from coming, if anything; polling goes on.
     pub fn problem(&self) -> Option<&Problem> {
-        self.problem.as_ref()
+        let refused = self.folders.values().find_map(|folder| match &folder.watch {
+            Watch::Refused(problem) => Some(problem),
+            _ => None,
+        });
+        self.no_events.as_ref().or(refused)
     }
 
     /// How many sites are polled.
@@ -206,9 +215,15 @@ impl Watcher {
         }
         let replaced = self.folders.contains_key(&folder.path);
         let watch = self.add_watch(&folder.path, replaced);
-        let entry = self.folders.entry(folder.path.clone());
-        entry.or_insert(WatchedFolder { identity: folder.identity, users: 1, watch }).watch = watch;
-        watch != Watch::Silent
+        let gives_events = matches!(watch, Watch::Armed | Watch::Gone);
+        match self.folders.get_mut(&folder.path) {
+            Some(known) => known.watch = watch,
+            None => {
+                let known = WatchedFolder { identity: folder.identity, users: 1, watch };
+                self.folders.insert(folder.path.clone(), known);
+            }
+        }
+        gives_events
     }
 
     fn add_watch(&mut self, folder: &Path, replaced: bool) -> Watch {
@@ -225,9 +240,10 @@ impl Watcher {
             // The next walk sees whether it is back; later on the folder above tells.
             Err(error) if is_missing(&error) => Watch::Gone,
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "a folder gives no events and is polled");
-                self.problem.get_or_insert_with(|| cannot_watch(folder, &error));
-                Watch::Silent
+                if !replaced {
+                    tracing::warn!(folder = %folder.display(), %error, "a folder cannot be watched and is polled");
+                }
+                Watch::Refused(cannot_watch(folder, &error))
             }
         }
     }

@@ -153,3 +153,37 @@ fn no_room_has_become_two() {
         }
     }
 }
+
+#[test]
+fn the_readme_s_configuration_is_right() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let sample = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = certhook::config::Config::parse(Path::new("certhook.toml"), sample).unwrap();
+    assert_eq!((config.sites.len(), config.servers.len()), (1, 1));
+    assert!(config.portal.is_some());
+}
+
+/// The codes of the README's table, and those that the sources give to problems of a site or of the host.
+#[test]
+fn the_readme_knows_every_code() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let told: BTreeSet<&str> = readme.split('`').skip(1).step_by(2).collect();
+    let mut missing = Vec::new();
+    for room in ["agent", "certificate", "files", "inspect", "ledger", "probe", "server", "watch"] {
+        for (path, text) in sources(room) {
+            for part in text.split("Problem::new(").skip(1) {
+                let Some(code) = part.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next())
+                else {
+                    continue;
+                };
+                if !told.contains(code) {
+                    missing.push(format!("{}: {code}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    for code in ["key_mismatch", "ledger_corrupt", "empty", "nginx_refused"] {
+        assert!(told.contains(code), "{code}");
+    }
+}
