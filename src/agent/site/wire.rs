@@ -1,0 +1,167 @@
+//! From a whole set to a record.
+
+use std::time::{Duration, Instant};
+
+use super::{Reloaded, State};
+use crate::agent::judge::{Wire, judge};
+use crate::agent::schedule::Key;
+use crate::agent::{
+    ACCEPTED, Action, Agent, How, Installed, MOST_RELOADS, OVERLAP, Recorded, Sighting, SiteId,
+};
+use crate::problem::Problem;
+
+impl Agent {
+    pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, sightings: Vec<Sighting>) {
+        let site = &mut self.sites[id.0];
+        let Some(disk) = &site.disk else { return };
+        let wire = judge(disk, site.recorded.as_ref(), &sightings);
+        site.sightings = sightings;
+        site.probed_at = Some(now);
+        match site.state {
+            State::Probing => self.before_reload(now, id, wire),
+            State::Verifying { since, until, shown } => {
+                self.after_reload(now, id, wire, (since, until, shown));
+            }
+            _ => {}
+        }
+    }
+
+    fn before_reload(&mut self, now: Instant, id: SiteId, wire: Wire) {
+        if self.look_again(now, id) {
+            return;
+        }
+        let doubtful = match wire {
+            Wire::Stale(_) => self.may_be_old_workers(now, id),
+            Wire::Served => self.may_be_the_last_of_it(now, id),
+            _ => false,
+        };
+        if doubtful {
+            self.schedule.set(Key::Site(id), now + Duration::from_millis(20));
+            return;
+        }
+        let site = &self.sites[id.0];
+        let Some(disk) = &site.disk else { return };
+        let set = disk.bundle.set;
+        let new = site.is_new(disk);
+        let times = site.reloaded.filter(|reloaded| reloaded.set == set).map_or(0, |reloaded| reloaded.times);
+        let tried = times > 0;
+        // The leaf alone cannot show that a mended chain was loaded.
+        let new_chain =
+            new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
+        match wire {
+            Wire::Served if new_chain && !tried => self.ready(now, id),
+            Wire::Served if new => self.record(now, id, now),
+            Wire::Served => self.settled(now, id),
+            // A server that loads and still does not serve it uses another file: a few reloads show that.
+            Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
+            // One reload is due to a new set even if nobody answers yet; more would be in vain.
+            Wire::Unreachable(_) if new && !tried => self.ready(now, id),
+            // Of a set that is not new one odd handshake is no reason.
+            Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),
+            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => {
+                self.failed(now, id, problem);
+            }
+        }
+    }
+
+    /// An old certificate on the wire may be the last of a reload that has been: ours, or, at the start,
+    /// somebody's.
+    fn may_be_old_workers(&self, now: Instant, id: SiteId) -> bool {
+        let site = &self.sites[id.0];
+        let just_begun = site.untouched && self.begun.is_some_and(|begun| now < begun + OVERLAP);
+        just_begun || site.whole.is_some_and(|(_, whole)| self.overlaps(now, site.server, whole))
+    }
+
+    /// What is on disk came after a reload began that is not quite over: that may have loaded what was there
+    /// before, and old workers may be what still answers.
+    fn may_be_the_last_of_it(&self, now: Instant, id: SiteId) -> bool {
+        let site = &self.sites[id.0];
+        site.whole.is_some_and(|(_, whole)| self.is_changing(now, site.server, whole))
+    }
+
+    fn ready(&mut self, now: Instant, id: SiteId) {
+        let site = &mut self.sites[id.0];
+        site.state = State::Ready;
+        let whole = site.whole.map_or(now, |(_, since)| since);
+        self.want_reload(now, id, whole);
+    }
+
+    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId) {
+        let timeout = self.servers[self.sites[id.0].server.0].verify_timeout;
+        let site = &mut self.sites[id.0];
+        let set = site.disk.as_ref().map(|disk| disk.bundle.set);
+        site.reloaded = set.map(|set| {
+            let before = site.reloaded.filter(|before| before.set == set).map_or(0, |before| before.times);
+            Reloaded { set, at: now, times: before.saturating_add(1) }
+        });
+        site.state = State::Verifying { since: now, until: now + timeout, shown: None };
+        self.actions.push(Action::Probe(id));
+    }
+
+    fn after_reload(
+        &mut self,
+        now: Instant,
+        id: SiteId,
+        wire: Wire,
+        (since, until, shown): (Instant, Instant, Option<Instant>),
+    ) {
+        let problem = match (wire, shown) {
+            (Wire::Served, Some(shown)) if now >= since + ACCEPTED => {
+                self.record(now, id, shown);
+                return;
+            }
+            (Wire::Served, shown) => {
+                let shown = shown.unwrap_or(now);
+                self.sites[id.0].state = State::Verifying { since, until, shown: Some(shown) };
+                self.schedule.set(Key::Site(id), now.max(since + ACCEPTED));
+                return;
+            }
+            (Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem), _) => problem,
+        };
+        if self.look_again(now, id) {
+            return;
+        }
+        if now >= until {
+            self.failed(now, id, problem);
+            return;
+        }
+        self.sites[id.0].state = State::Verifying { since, until, shown: None };
+        // Old workers accept for a tenth of a second; after that there is less hurry.
+        let pause =
+            (now.duration_since(since) / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
+        self.schedule.set(Key::Site(id), now + pause);
+    }
+
+    fn record(&mut self, now: Instant, id: SiteId, served: Instant) {
+        let site = &mut self.sites[id.0];
+        let Some(disk) = &site.disk else { return };
+        let set = disk.bundle.set;
+        let reloaded = site.reloaded.filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
+        let how = match site.recorded {
+            None if reloaded.is_none() && site.untouched => How::Adopted,
+            Some(recorded) if recorded.leaf == disk.bundle.leaf.fingerprint => How::Restored,
+            _ => How::Installed,
+        };
+        let whole = site.whole.map_or(now, |(_, since)| since);
+        site.state = State::Recording;
+        self.actions.push(Action::Record(id, Installed { how, whole, reloaded, served }));
+        self.calm(now, id);
+    }
+
+    pub(in crate::agent) fn recorded(&mut self, now: Instant, id: SiteId, outcome: Result<(), Problem>) {
+        let site = &mut self.sites[id.0];
+        if site.state != State::Recording {
+            return;
+        }
+        if let Err(problem) = outcome {
+            self.failed(now, id, problem);
+            return;
+        }
+        site.recorded = site.disk.as_ref().map(|disk| Recorded {
+            leaf: disk.bundle.leaf.fingerprint,
+            set: disk.bundle.set,
+            intermediates: disk.bundle.intermediates,
+        });
+        self.settled(now, id);
+    }
+}
