@@ -109,7 +109,7 @@ impl Findings<'_> {
         match Ledger::open_existing(state_dir) {
             Ok(Some(_)) => self.good.push(format!("the ledger in {} can be used", state_dir.display())),
             Ok(None) => {
-                self.good.push(format!("the ledger in {} is made at the first start", state_dir.display()))
+                self.good.push(format!("the ledger in {} is made at the first start", state_dir.display()));
             }
             Err(error) => self.add(0, error.problem()),
         }

@@ -28,7 +28,6 @@ pub enum Purpose<'a> {
 
 /// A request that was noted.
 #[derive(Debug)]
-#[must_use]
 pub struct Spent(i64);
 
 /// How much of the week's allowance this host has spent.

@@ -35,10 +35,10 @@ pub(super) fn find(found_by: &config::Nginx) -> Result<Master, Problem> {
             Problem::new("not_running", message, "start nginx, or mend pid_file")
         });
     }
-    if found_by.config.is_none() && found_by.prefix.is_none() {
-        if let Some(master) = PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path))) {
-            return Ok(master);
-        }
+    let usual = found_by.config.is_none() && found_by.prefix.is_none();
+    let from_file = || PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path)));
+    if let Some(master) = usual.then(from_file).flatten() {
+        return Ok(master);
     }
     likest(found_by, &processes().filter_map(Master::of).collect::<Vec<_>>())
 }
