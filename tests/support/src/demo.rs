@@ -24,8 +24,8 @@ Now three tools renew the three certificates, all at the same time:
     written   the tool has written its last file: milliseconds count from here
     whole     certhook has found key, certificate and chain whole and matching
     reloaded  nginx has loaded them
-    served    two handshakes in a row have shown the new certificate (nginx's
-              old workers go on showing the old one for a tenth of a second)
+    served    a handshake has shown the new certificate; a second one proves it
+              when nginx's old workers no longer answer, a tenth of a second on
     reported  the portal has echoed the report
 ";
 
