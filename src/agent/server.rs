@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{ACCEPTED, Action, Agent, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State};
+use super::{
+    ACCEPTED, Action, Agent, Cause, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State,
+};
 use crate::problem::Problem;
 
 /// A server's reloads.
@@ -121,6 +123,14 @@ impl Agent {
             match &outcome {
                 Ok(_) => self.verify(now, site),
                 Err(problem) => self.failed(now, site, problem.clone()),
+            }
+        }
+        if outcome.is_ok() {
+            // What an earlier reload was refused for may be loaded by now.
+            let of_server = (0..self.sites.len()).map(SiteId).filter(|site| self.sites[site.0].server == id);
+            let waiting = of_server.filter(|site| matches!(self.sites[site.0].state, State::Waiting { .. }));
+            for site in waiting.collect::<Vec<_>>() {
+                self.look(now, site, Cause::Asked);
             }
         }
         self.try_reload(now, id);
