@@ -1,17 +1,18 @@
 # certhook's own chores. Each works on a clean machine with a Rust toolchain; `test` and `demo` install
 # what they need with apt-get when it is missing, and are quiet when it is there.
 
-.PHONY: help test demo fmt lint unit release tools simulator clean
+.PHONY: help test demo fmt lint unit slow writers soak release tools simulator clean
 .DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
 
-test: tools fmt lint unit ## everything that must hold, quickest first
+test: tools fmt lint unit slow ## everything that must hold, quickest first
 
 demo: tools ## the main job, played on this machine: three renewals from the file to the portal
 	cargo build --quiet --workspace --bins
-	target/debug/demo --certhook target/debug/certhook
+	$(TARGET)/debug/demo --certhook $(TARGET)/debug/certhook
 
 fmt:
 	cargo fmt --all --check
@@ -21,6 +22,17 @@ lint:
 
 unit:
 	cargo test --workspace --quiet
+
+slow:
+	cargo test --test slow --quiet
+
+writers: tools ## every way a certificate is written, and what came of it, as tables
+	@out=$$(cargo test --quiet --test slow writers:: -- --nocapture 2>&1) || { echo "$$out"; exit 1; }; \
+	echo "$$out" | grep '^|\|^$$'
+
+MINUTES ?= 20
+soak: tools ## MINUTES=20 of renewals while the portal, the disk and nginx fail at random (as root)
+	CERTHOOK_SOAK_MINUTES=$(MINUTES) cargo test --quiet --release --test slow -- --nocapture soak::
 
 release: ## the program, as it is shipped
 	cargo build --release --locked

@@ -5,14 +5,18 @@
 mod parts;
 mod raw;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 pub use parts::{Endpoint, Reload, SecretSource, WebUrl};
 
 /// Where the configuration stands unless `--config` or `CERTHOOK_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/certhook/certhook.toml";
+
+/// Larger files are no configurations: one of ten thousand sites has a quarter of this.
+const MOST_BYTES: u64 = 8 << 20;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -152,13 +156,20 @@ pub struct Mistake {
     pub problem: Problem,
 }
 
+impl Mistake {
+    /// File and line, for people.
+    pub fn place(&self) -> String {
+        let path = printable(&self.path.display().to_string(), 500);
+        match self.line {
+            0 => path,
+            line => format!("{path}:{line}"),
+        }
+    }
+}
+
 impl std::fmt::Display for Mistake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        write!(f, ": {}", self.problem)
+        write!(f, "{}: {}", self.place(), self.problem)
     }
 }
 
@@ -173,7 +184,7 @@ impl Config {
     /// # Errors
     /// All mistakes at once, each with its line and remedy.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read(path).map_err(|error| {
             let problem = Problem::new(
                 "no_configuration",
                 format!("the configuration cannot be read: {error}"),
@@ -203,6 +214,16 @@ impl Config {
             _ => format!("{path}@{}", self.servers[site.server].name),
         }
     }
+}
+
+/// The file's text; it may be a pipe, and is not read for ever.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(std::io::Error::other(format!("it is larger than {} MB", MOST_BYTES >> 20)));
+    }
+    Ok(text)
 }
 
 impl Site {

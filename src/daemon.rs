@@ -1,32 +1,34 @@
 //! The only loop: it takes hints, results, deadlines and calls, hands them to the agent one at a time, and
 //! performs what the agent says. Each action is a task whose result comes back as an event.
 
+mod claim;
 mod perform;
 mod report;
 mod waiters;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use crate::agent::{Agent, Cause, Event, ServerId, SiteId, SiteSetup, Tuning};
 use crate::config::Config;
-use crate::control::{self, Call, Request};
+use crate::control::{Call, Request};
 use crate::courier::{Courier, Known, Order};
 use crate::inspect::Place;
 use crate::ledger::Ledger;
-use crate::platform::{self, StopSignals};
+use crate::platform::StopSignals;
 use crate::problem::Problem;
 use crate::server::Server;
 use crate::status::Status;
 use crate::watch::{Hint, Watcher};
+use claim::Claim;
+pub use claim::try_lock;
 use waiters::Waiters;
 
 /// Handshakes of several sites at once; each site's are one after the other.
@@ -43,26 +45,18 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 pub async fn serve(config: Config) -> Result<(), Problem> {
     let mut stop = StopSignals::new()
         .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
-    let lock = lock(&config.state_dir, LOCK_PATIENCE).await?;
-    let path = control::socket(&config.state_dir);
-    let listener = platform::listen(&path).map_err(|error| {
-        let message = format!("the control socket {} cannot be made: {error}", path.display());
-        Problem::new(
-            "control_socket",
-            message,
-            "let certhook's user write in state_dir, and keep its path short",
-        )
-    })?;
+    let claim = Claim::take(&config.state_dir, LOCK_PATIENCE).await?;
     let (sender, calls) = mpsc::unbounded_channel();
-    let serving = tokio::spawn(control::serve(listener, sender));
-    let mut daemon = Daemon::new(config, lock)?;
+    let (end, ended) = oneshot::channel();
+    let keeping = tokio::spawn(claim.keep(config.watch.poll, sender, ended));
+    let mut daemon = Daemon::new(config);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
     daemon.feed(Event::LookAtAll(Cause::Asked));
     daemon.turn(Some(calls), &mut stop).await;
-    serving.abort();
-    // Whoever starts next finds none rather than a dead one.
-    let _ = std::fs::remove_file(&path);
+    drop(end);
+    let claim = keeping.await;
     daemon.end().await;
+    drop(claim);
     tracing::info!("certhook ends");
     Ok(())
 }
@@ -74,11 +68,12 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
 pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
     let mut stop = StopSignals::new()
         .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
-    let mut daemon = Daemon::new(config, lock)?;
+    let mut daemon = Daemon::new(config);
     let mut outcome = daemon.sync_locally(retry, wait);
     daemon.turn(None, &mut stop).await;
     let status = outcome.try_recv();
     daemon.end().await;
+    drop(lock);
     let mut status = status.map_err(|_| {
         Problem::new(
             "interrupted",
@@ -88,42 +83,6 @@ pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Re
     })?;
     status.agent = crate::status::Agent { running: false, pid: None, version: None };
     Ok(status)
-}
-
-/// Takes the state folder for this process: whoever holds it may act, nobody else.
-///
-/// # Errors
-/// Somebody held it for as long as `patience`, or the folder cannot be used.
-pub async fn lock(state_dir: &Path, patience: Duration) -> Result<File, Problem> {
-    let until = Instant::now() + patience;
-    loop {
-        if let Some(lock) = try_lock(state_dir)? {
-            return Ok(lock);
-        }
-        if Instant::now() >= until || control::ask(state_dir, &Request::Status).await.is_some() {
-            let message = format!("another certhook works in {}", state_dir.display());
-            return Err(Problem::new("locked", message, "see certhook status; stop the other one first"));
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// As [`lock`], without waiting; `None` while somebody holds it.
-///
-/// # Errors
-/// The folder cannot be used.
-pub fn try_lock(state_dir: &Path) -> Result<Option<File>, Problem> {
-    let unusable = |error: std::io::Error| {
-        let message = format!("the state folder {} cannot be used: {error}", state_dir.display());
-        Problem::new("state_dir", message, "let certhook's user write there, or name another state_dir")
-    };
-    platform::create_private_folder(state_dir).map_err(unusable)?;
-    let file = platform::open_private(&state_dir.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
-    }
 }
 
 /// One site, as the loop needs it.
@@ -151,11 +110,10 @@ struct Daemon {
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
     waiters: Waiters,
-    _lock: File,
 }
 
 impl Daemon {
-    fn new(config: Config, lock: File) -> Result<Self, Problem> {
+    fn new(config: Config) -> Self {
         let ledger = Arc::new(Ledger::at(&config.state_dir));
         // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
         let recorded = ledger.recorded().unwrap_or_else(|error| {
@@ -189,7 +147,7 @@ impl Daemon {
             watcher.follow(SiteId(index), site.place.files());
         }
         let (result_sender, results) = mpsc::unbounded_channel();
-        Ok(Self {
+        Self {
             agent: Agent::new(tuning, &verify_timeouts, &setups),
             servers: config.servers.iter().map(|server| Arc::new(Server::new(server))).collect(),
             courier: courier(&config, &sites, &ledger),
@@ -203,8 +161,7 @@ impl Daemon {
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             config,
-            _lock: lock,
-        })
+        }
     }
 
     /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered.

@@ -80,6 +80,9 @@ impl LedgerError {
                 ("ledger_newer", "install that version again, or move the ledger away")
             }
             (_, Some(ErrorCode::DiskFull)) => ("disk_full", "make room on the disk that holds state_dir"),
+            (_, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)) => {
+                ("ledger_io", "see the system's log for the disk that holds state_dir")
+            }
             (_, Some(ErrorCode::ReadOnly)) => ("ledger_read_only", "let certhook's user write in state_dir"),
             (_, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => (
                 "ledger_corrupt",
@@ -149,13 +152,13 @@ impl Ledger {
         Self { state_dir: state_dir.to_owned(), connection: Mutex::new(None) }
     }
 
-    /// Opens the ledger, and makes it if there is none.
+    /// Opens the ledger, and makes it if there is none. All of it is read once, to see that it is sound.
     ///
     /// # Errors
     /// [`LedgerError`]
     pub fn open(state_dir: &Path) -> Result<Self, LedgerError> {
         let ledger = Self::at(state_dir);
-        ledger.read(|_| Ok(()))?;
+        ledger.read(sound)?;
         Ok(ledger)
     }
 
@@ -164,9 +167,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn open_existing(state_dir: &Path) -> Result<Option<Self>, LedgerError> {
-        match Self::path(state_dir).try_exists() {
-            Ok(true) => Self::open(state_dir).map(Some),
-            Ok(false) => Ok(None),
+        // A link that leads nowhere is no ledger that is yet to come.
+        match Self::path(state_dir).symlink_metadata() {
+            Ok(_) => Self::open(state_dir).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(LedgerError::Io(Self::path(state_dir), error)),
         }
     }
@@ -331,6 +335,18 @@ fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Damage in the middle of the file shows only where it is read.
+fn sound(connection: &Connection) -> rusqlite::Result<()> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some(found),
+        )),
+    }
 }
 
 fn milliseconds(at: Timestamp) -> i64 {

@@ -65,14 +65,17 @@ pub fn after_status(status: u16, retry_after: Option<Duration>) -> Next {
 /// The client. Nothing is opened or loaded before its first request.
 pub struct Portal {
     config: config::Portal,
+    /// For https, by way of the environment's proxy if it names one.
     http: OnceCell<reqwest::Client>,
+    /// For http, which is loopback's: a proxy would get the secret in the clear.
+    plain: OnceCell<reqwest::Client>,
     tokens: Tokens,
 }
 
 impl Portal {
     /// A client for this configuration.
     pub fn new(config: config::Portal) -> Self {
-        Self { config, http: OnceCell::new(), tokens: Tokens::default() }
+        Self { config, http: OnceCell::new(), plain: OnceCell::new(), tokens: Tokens::default() }
     }
 
     /// Sees to it that there is a token; costs no request of the portal's.
@@ -125,7 +128,7 @@ impl Portal {
         })?;
         bearer.set_sensitive(true);
         let url = format!("{}{path}", self.config.endpoint.as_str());
-        let request = build(self.http().await?.request(method, url).header(AUTHORIZATION, bearer));
+        let request = build(self.http(&url).await?.request(method, url).header(AUTHORIZATION, bearer));
         self.send("portal", request).await
     }
 
@@ -136,7 +139,7 @@ impl Portal {
     async fn ask_token(&self) -> Result<token::Token, Failure> {
         let secret = self.client_secret()?;
         let url = format!("{}/{}/oauth2/token", self.config.login.as_str(), self.config.tenant_id);
-        let request = self.http().await?.post(url).form(&[
+        let request = self.http(&url).await?.post(url).form(&[
             ("grant_type", "client_credentials"),
             ("client_id", &self.config.client_id),
             ("client_secret", secret.expose_secret()),
@@ -240,8 +243,11 @@ impl Portal {
         }
     }
 
-    async fn http(&self) -> Result<&reqwest::Client, Failure> {
-        self.http.get_or_try_init(|| async { client(self.config.timeout) }).await.map_err(|message| Failure {
+    async fn http(&self, url: &str) -> Result<&reqwest::Client, Failure> {
+        let plain = url.starts_with("http:");
+        let kept = if plain { &self.plain } else { &self.http };
+        let made = kept.get_or_try_init(|| async { client(self.config.timeout, plain) }).await;
+        made.map_err(|message| Failure {
             next: Next::Again(None),
             sent: false,
             problem: Problem::new(
@@ -254,7 +260,7 @@ impl Portal {
 }
 
 /// The only place that makes HTTP clients.
-fn client(timeout: Duration) -> Result<reqwest::Client, String> {
+fn client(timeout: Duration, plain: bool) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);
@@ -269,7 +275,9 @@ fn client(timeout: Duration) -> Result<reqwest::Client, String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    let builder = if plain { builder.no_proxy() } else { builder };
+    builder
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(timeout)
@@ -281,20 +289,36 @@ fn client(timeout: Duration) -> Result<reqwest::Client, String> {
 
 fn broken(who: &str, error: &reqwest::Error) -> Failure {
     // The innermost cause says most; the URL says nothing new.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
+    let cause = innermost(error);
+    let words = printable(&cause.to_string(), MOST_WORDS);
+    let untrusted = matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)));
     let what = match error {
+        _ if untrusted => format!("shows a certificate that is not trusted here: {words}"),
         _ if error.is_timeout() => "did not answer in time".to_owned(),
-        _ if error.is_connect() => {
-            format!("cannot be reached: {}", printable(&cause.to_string(), MOST_WORDS))
-        }
-        _ => format!("broke off: {}", printable(&cause.to_string(), MOST_WORDS)),
+        _ if error.is_connect() => format!("cannot be reached: {words}"),
+        _ => format!("broke off: {words}"),
     };
-    let problem =
-        Problem::new("portal_unreachable", format!("the {who} {what}"), "certhook tries again by itself");
+    let (code, remedy) = match untrusted {
+        true => (
+            "portal_untrusted",
+            "see that endpoint and login are right; where a proxy opens TLS, add its authority to the system's roots",
+        ),
+        false => ("portal_unreachable", "certhook tries again by itself"),
+    };
+    let problem = Problem::new(code, format!("the {who} {what}"), remedy);
     Failure { next: Next::Again(None), sent: !error.is_connect(), problem }
+}
+
+/// An error of input and output does not call what it is made of its source.
+fn innermost(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match wrapped.map(|inner| inner as &(dyn std::error::Error + 'static)).or(cause.source()) {
+            Some(inner) => cause = inner,
+            None => return cause,
+        }
+    }
 }
 
 /// How a secret may stand in an answer: as it is, percent-encoded as it was sent, or escaped in JSON.

@@ -1,12 +1,16 @@
 //! What certhook is trusted for, proved with real parts: a real nginx, a real ledger, real sockets.
 //! The modules are by what they prove; `host` is the ground they stand on.
 
+#[path = "proofs/abuse.rs"]
+mod abuse;
 #[path = "proofs/architecture.rs"]
 mod architecture;
 #[path = "proofs/checks.rs"]
 mod checks;
 #[path = "proofs/commands.rs"]
 mod commands;
+#[path = "proofs/corpus.rs"]
+mod corpus;
 #[path = "proofs/crashes.rs"]
 mod crashes;
 #[path = "proofs/delivery.rs"]
@@ -15,7 +19,11 @@ mod delivery;
 mod host;
 #[path = "proofs/main_job.rs"]
 mod main_job;
+#[path = "proofs/network.rs"]
+mod network;
 #[path = "proofs/refusals.rs"]
 mod refusals;
 #[path = "proofs/secrets.rs"]
 mod secrets;
+#[path = "proofs/way.rs"]
+mod way;

@@ -2,5 +2,25 @@
 
 #![allow(dead_code, reason = "the ground is shared with the quicker proofs")]
 
+#[path = "slow/crashes.rs"]
+mod crashes;
+#[path = "slow/disks.rs"]
+mod disks;
+#[path = "slow/hints.rs"]
+mod hints;
 #[path = "proofs/host.rs"]
 mod host;
+#[path = "slow/machine.rs"]
+mod machine;
+#[path = "slow/power.rs"]
+mod power;
+#[path = "slow/renewals.rs"]
+mod renewals;
+#[path = "slow/soak.rs"]
+mod soak;
+#[path = "slow/time.rs"]
+mod time;
+#[path = "slow/tools.rs"]
+mod tools;
+#[path = "slow/writers.rs"]
+mod writers;

@@ -420,6 +420,7 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
     let code = |path: &Path| Config::load(path).unwrap_err().0[0].problem.code.clone();
     assert_eq!(code(&file), "no_configuration");
     assert_eq!(code(folder.path()), "no_configuration");
+    assert_eq!(code(Path::new("/dev/zero")), "no_configuration");
     std::fs::write(&file, b"\xff\xfe").unwrap();
     assert_eq!(code(&file), "no_configuration");
     std::fs::write(&file, SAMPLE.replace('\n', "\r\n")).unwrap();

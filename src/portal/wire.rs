@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use serde::de::{Deserializer, Error};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::same_name;
 
@@ -67,31 +67,59 @@ impl Unusable {
 
 /// The list; an entry that cannot be read does not spoil the others.
 pub(super) fn list(answer: &[u8]) -> Result<Vec<Certificate>, Unusable> {
-    let values: Vec<Value> = serde_json::from_slice(answer).map_err(|_| Unusable::shape(answer))?;
-    let found = values.into_iter().filter_map(|value| serde_json::from_value(value).ok());
-    Ok(found.collect())
+    let mut found = Vec::new();
+    each(answer, |certificate| found.push(certificate)).map_err(|_| Unusable::shape(answer))?;
+    Ok(found)
 }
 
 /// Whether the answer, an object or an array of objects, echoes the report.
 pub(super) fn echoes(answer: &[u8], report: &Report<'_>) -> Result<(), Unusable> {
-    let value: Value = serde_json::from_slice(answer).map_err(|_| Unusable::shape(answer))?;
-    let values = match value {
-        Value::Array(values) => values,
-        object => vec![object],
+    let mut echoed = false;
+    let mut judge = |echo: Certificate| {
+        echoed |= echo.id == report.id
+            && same_name(&echo.name, report.name)
+            && echo.remote_create_date.map(seconds) == report.remote_create_date.parse().ok();
     };
-    let echoed = values
-        .into_iter()
-        .filter_map(|value| serde_json::from_value::<Certificate>(value).ok())
-        .any(|echo| {
-            echo.id == report.id
-                && same_name(&echo.name, report.name)
-                && echo.remote_create_date.map(seconds) == report.remote_create_date.parse().ok()
-        });
+    match answer.trim_ascii_start() {
+        [b'[', ..] => each(answer, judge),
+        _ => serde_json::from_slice::<&RawValue>(answer)
+            .map(|raw| certificate(raw).into_iter().for_each(&mut judge)),
+    }
+    .map_err(|_| Unusable::shape(answer))?;
     if echoed {
         Ok(())
     } else {
         Err(Unusable::OtherEcho(String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned()))
     }
+}
+
+/// Every readable certificate of an array, one after the other: as a tree in memory a hostile answer would have
+/// eighty times its size.
+fn each(answer: &[u8], take: impl FnMut(Certificate)) -> serde_json::Result<()> {
+    struct Elements<F>(F);
+
+    impl<'de, F: FnMut(Certificate)> Visitor<'de> for Elements<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+            while let Some(raw) = elements.next_element::<&RawValue>()? {
+                certificate(raw).into_iter().for_each(&mut self.0);
+            }
+            Ok(())
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(answer);
+    json.deserialize_seq(Elements(take))?;
+    json.end()
+}
+
+fn certificate(raw: &RawValue) -> Option<Certificate> {
+    serde_json::from_str(raw.get()).ok()
 }
 
 /// Seconds or an HTTP date.
@@ -113,17 +141,16 @@ fn seconds(date: DateTime) -> DateTime {
 
 /// A local date-time with up to seven digits of fraction; null, empty and unreadable ones are `None`.
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime>, D::Error> {
-    let value = Option::<Value>::deserialize(deserializer)?;
-    Ok(value.and_then(|value| value.as_str()?.trim().trim_end_matches('Z').parse().ok()))
+    let raw = Option::<&RawValue>::deserialize(deserializer)?;
+    let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    Ok(text.and_then(|text| text.trim().trim_end_matches('Z').parse().ok()))
 }
 
 /// The login's numbers come as strings, and sometimes as numbers.
 pub(super) fn number_or_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Number(number) => number.as_u64().ok_or_else(|| D::Error::custom("not a whole number")),
-        Value::String(text) => text.trim().parse().map_err(|_| D::Error::custom("not a whole number")),
-        _ => Err(D::Error::custom("not a number")),
-    }
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    digits.trim().parse().map_err(|_| D::Error::custom("not a whole number"))
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub struct Host {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    log_level: &'static str,
     extra: Extra,
 }
 
@@ -90,7 +91,9 @@ impl Host {
         });
         let nginx = Nginx::builder().sites(served).start();
         let (environment, wrapper) = (Vec::new(), Vec::new());
-        let host = Self { ca, portal, nginx, sites, agent: None, folder, environment, wrapper, extra };
+        let log_level = "trace";
+        let host =
+            Self { ca, portal, nginx, sites, agent: None, folder, environment, wrapper, log_level, extra };
         host.configure();
         host
     }
@@ -181,6 +184,11 @@ impl Host {
         self.environment.clear();
     }
 
+    /// How much agents log from here on; all of it, if nothing is said.
+    pub fn set_log_level(&mut self, level: &'static str) {
+        self.log_level = level;
+    }
+
     /// A program that runs every certhook from here on, with its arguments; it must become that certhook
     /// (`exec`), so that the process is the same. None to end it.
     pub fn set_wrapper(&mut self, program: &[&str]) {
@@ -220,8 +228,12 @@ impl Host {
     pub fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent runs");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child =
-            self.command(&["--log-level", "trace", "run"]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self
+            .command(&["--log-level", self.log_level, "run"])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         self.agent = Some(child);
     }
 
