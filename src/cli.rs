@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::platform;
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 use crate::telemetry::{self, Format, Level};
 
 /// Sees to it that renewed TLS certificates are served, and tells the portal.
@@ -147,7 +147,9 @@ fn say_json(value: &impl serde::Serialize) {
     say(&serde_json::to_string(value).unwrap_or_default());
 }
 
-/// Prints an error that ends the command.
+/// Prints errors that end the command, a line each, tame whatever they repeat.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "certhook: {text}");
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr().lock(), "certhook: {}", printable(line, 2000));
+    }
 }

@@ -6,8 +6,8 @@
 
 mod records;
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,8 @@ pub struct Courier {
     known: HashMap<String, Known>,
     requests_per_week: u32,
     first_pause: Duration,
+    /// The leaves whose reports the portal has taken, and the ledger could not note yet.
+    answered: RefCell<HashSet<String>>,
     /// Failures in a row, of whichever report: what stops one would stop the others.
     failures: Cell<u32>,
     /// Until then nothing is sent, also not what came meanwhile.
@@ -94,6 +96,7 @@ impl Courier {
             known,
             requests_per_week: config.requests_per_week,
             first_pause: config.retry,
+            answered: RefCell::default(),
             failures: Cell::new(0),
             resume_at: Cell::new(None),
         }
@@ -159,9 +162,14 @@ impl Courier {
     }
 
     async fn deliver(&self, report: &Report) -> Result<(), Trouble> {
-        self.post(report).await?;
+        let leaf = report.fingerprint.to_string();
+        if !self.answered.borrow().contains(&leaf) {
+            self.post(report).await?;
+            self.answered.borrow_mut().insert(leaf.clone());
+        }
         crate::crash::point("report-answered");
         self.ledger.delivered(report, Timestamp::now())?;
+        self.answered.borrow_mut().remove(&leaf);
         let Report { site, fingerprint, remote_create_date, .. } = report;
         tracing::info!(site, %fingerprint, remote_create_date, "reported");
         crate::crash::point("report-noted");
@@ -250,6 +258,10 @@ fn pause(first: Duration, failures: u32) -> Duration {
 
 /// How long a report has still to wait; `None` if it is due. A clock set back makes no pause longer than it was.
 fn wait(report: &Report, now: Timestamp) -> Option<Duration> {
+    if now < report.postponed_at {
+        // It was set back since: how much of the pause is over nobody knows.
+        return None;
+    }
     let pause = report.next_attempt_at.duration_since(report.postponed_at);
     let left = report.next_attempt_at.duration_since(now).min(pause);
     Duration::try_from(left).ok().filter(|left| !left.is_zero())

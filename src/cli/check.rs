@@ -73,17 +73,10 @@ fn print(arguments: &Arguments, mistakes: &[Mistake], good: &[String]) {
     for line in good {
         say(&format!("ok  {}", printable(line, 500)));
     }
-    for Mistake { path, line, problem } in mistakes {
-        let place = match line {
-            0 => path.display().to_string(),
-            line => format!("{}:{line}", path.display()),
-        };
-        say(&format!(
-            "!   {place}: {}\n    {} [{}]",
-            printable(&problem.message, 500),
-            problem.remedy,
-            problem.code
-        ));
+    for mistake in mistakes {
+        let Problem { code, message, remedy } = &mistake.problem;
+        let (place, message, remedy) = (mistake.place(), printable(message, 500), printable(remedy, 500));
+        say(&format!("!   {place}: {message}\n    {remedy} [{code}]"));
     }
     if mistakes.is_empty() {
         say("all is well");

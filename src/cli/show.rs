@@ -40,7 +40,8 @@ pub(super) fn summary(status: &Status) -> String {
 /// What is wrong with more than one site.
 fn of_all(status: &Status) -> Vec<String> {
     let line = |problem: &Problem| {
-        format!("! {}: {}\n  {}", problem.code, printable(&problem.message, 500), problem.remedy)
+        let remedy = printable(&problem.remedy, 500);
+        format!("! {}: {}\n  {remedy}", problem.code, printable(&problem.message, 500))
     };
     status.problems().map(line).collect()
 }
@@ -67,7 +68,8 @@ fn troubles(site: &Site) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(problem) = &site.problem {
         out.push(format!("  ! {}: {}", problem.code, printable(&problem.message, 500)));
-        out.push(format!("    since {}; {}", problem.since.strftime("%Y-%m-%dT%H:%M:%SZ"), problem.remedy));
+        let remedy = printable(&problem.remedy, 500);
+        out.push(format!("    since {}; {remedy}", problem.since.strftime("%Y-%m-%dT%H:%M:%SZ")));
     } else if let Some(pending) = &site.pending {
         out.push(format!("  . {}", printable(pending, 500)));
     }

@@ -154,7 +154,7 @@ fn text(verdicts: &[Verdict]) -> String {
                 "! {}: {}\n  {}",
                 printable(&verdict.name, 120),
                 printable(&problem.message, 500),
-                problem.remedy
+                printable(&problem.remedy, 500)
             ));
         }
     }

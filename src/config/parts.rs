@@ -1,5 +1,6 @@
 //! Each table of the file, key by key.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV6;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,14 +112,16 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         Some(portal) => Some(portal?),
         None => None,
     };
-    Some(Config {
+    let config = Config {
         path: file.path().to_owned(),
         state_dir,
         portal,
         watch,
         servers: servers.sound,
         sites: sites?,
-    })
+    };
+    keys_differ(file, &config);
+    Some(config)
 }
 
 fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Portal> {
@@ -427,6 +430,22 @@ fn names_differ(file: &File<'_>, sites: &[&Site]) {
         if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {
             let message = format!("{} is a site already, at line {}", site.label(), first.line);
             file.mistake(site.line, "same_site", message, "leave one of the two out, or the name of one");
+        }
+    }
+}
+
+/// A path may end as the key of another site does that has its server's name at the end.
+fn keys_differ(file: &File<'_>, config: &Config) {
+    let mut known = BTreeMap::new();
+    for site in &config.sites {
+        let key = config.site_key(site);
+        match known.get(&key) {
+            None => drop(known.insert(key, site)),
+            Some(first) if first.certificate == site.certificate => {}
+            Some(first) => {
+                let message = format!("{key} stands for another site already, at line {}", first.line);
+                file.mistake(site.line, "same_site", message, "give the file or the server another name");
+            }
         }
     }
 }

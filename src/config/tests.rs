@@ -231,6 +231,12 @@ fn mistakes_of_sites() {
         assert_codes(text, wanted);
     }
     assert_codes(&format!("{SITE}{SITE}"), &[(4, "same_site")]);
+    let servers = "[server.a]\n[server.b]\n";
+    let [one, two, like] = ["/c.pem", "/c.pem", "/c.pem@a"].map(|path| SITE.replace("/c.pem", path));
+    assert_codes(
+        &format!("{servers}{one}server = \"a\"\n{two}server = \"b\"\n{like}server = \"b\"\n"),
+        &[(11, "same_site")],
+    );
     assert_codes(
         &format!("{SITE}{SITE}bad = 1\n[[site]]\n"),
         &[(4, "same_site"), (7, "unknown_key"), (8, "missing_key"), (8, "no_verify")],

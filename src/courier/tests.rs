@@ -30,8 +30,9 @@ fn a_clock_set_back_or_forward_makes_no_pause_longer() {
         ("2021-01-30T00:09:00Z", Some(60)),
         ("2021-01-30T00:10:00Z", None),
         ("2021-01-31T00:00:00Z", None),
-        ("2021-01-29T00:00:00Z", Some(600)),
-        ("1970-01-01T00:00:00Z", Some(600)),
+        // Nobody knows how much of the pause is over: now, rather than again and again from the beginning.
+        ("2021-01-29T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
     ] {
         assert_eq!(wait(&report, now.parse().unwrap()).map(|left| left.as_secs()), left, "{now}");
     }

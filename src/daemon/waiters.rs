@@ -115,8 +115,9 @@ impl Daemon {
                 }
             }
         }
+        // While another's pass is under way the outcome is not to be told.
         let over = |waiter: &mut Waiter| {
-            waiter.stage == Stage::Done || waiter.until <= now || waiter.answer.is_closed()
+            (waiter.stage == Stage::Done && at_rest) || waiter.until <= now || waiter.answer.is_closed()
         };
         let finished: Vec<Waiter> = self.waiters.waiting.extract_if(.., over).collect();
         if finished.is_empty() {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::Failure;
@@ -30,7 +30,10 @@ impl Token {
     /// From the login's answer, whose numbers may be strings.
     pub(super) fn parse(answer: &[u8]) -> Result<Self, Unusable> {
         // serde's own words could repeat the answer; these say enough.
-        let answer: Answer = serde_json::from_slice(answer).map_err(|_| Unusable::NoToken)?;
+        let object = answer.trim_ascii_start().starts_with(b"{");
+        let answer = serde_json::from_slice::<Answer>(answer).ok();
+        let good = |answer: &Answer| object && !answer.access_token.expose_secret().is_empty();
+        let answer = answer.filter(good).ok_or(Unusable::NoToken)?;
         let life = Duration::from_secs(answer.expires_in.min(7 * 86_400));
         // A token of a short life is used for the first half of it.
         let margin = MARGIN.min(life / 2);
@@ -104,5 +107,10 @@ mod tests {
     fn an_answer_without_a_token_is_refused_without_repeating_it() {
         let error = Token::parse(br#"{"access_token":5,"secret":"hidden"}"#).err().unwrap();
         assert!(!error.to_string().contains("hidden"));
+        for answer in
+            [r#"["t",3599]"#, r#"{"access_token":"","expires_in":1}"#, r#"{"access_token":"t"}"#, "{}", ""]
+        {
+            assert!(Token::parse(answer.as_bytes()).is_err(), "{answer}");
+        }
     }
 }

@@ -118,8 +118,9 @@ fn each(answer: &[u8], take: impl FnMut(Certificate)) -> serde_json::Result<()> 
     json.end()
 }
 
+/// An object; an array of the fields' values is none.
 fn certificate(raw: &RawValue) -> Option<Certificate> {
-    serde_json::from_str(raw.get()).ok()
+    Some(raw.get()).filter(|text| text.starts_with('{')).and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// Seconds or an HTTP date.
@@ -185,6 +186,9 @@ mod tests {
             "{}",
             "null",
             "158",
+            r#"[158,"contoso.com,www.contoso.com",null,"2021-01-30T01:04:32"]"#,
+            r#"[[158,"contoso.com,www.contoso.com",null,"2021-01-30T01:04:32"]]"#,
+            r#"[{"id":158}] []"#,
             r#"{"id":159,"name":"contoso.com,www.contoso.com","remoteCreateDate":"2021-01-30T01:04:32"}"#,
             r#"{"id":158,"name":"contoso.com","remoteCreateDate":"2021-01-30T01:04:32"}"#,
             r#"{"id":158,"name":"contoso.com,www.contoso.com","remoteCreateDate":"2021-01-30T01:04:33"}"#,

@@ -131,8 +131,8 @@ impl Mount {
     /// The device.
     fn source(&self) -> PathBuf {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let found = words.filter(|words| Path::new(words[1]) == self.at).next_back();
+        let mut words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let found = words.rfind(|words| Path::new(words[1]) == self.at);
         PathBuf::from(found.expect("it is mounted")[0])
     }
 
