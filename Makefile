@@ -1,7 +1,7 @@
 # certhook's own chores. Each works on a clean machine with a Rust toolchain; `test` and `demo` install
 # what they need with apt-get when it is missing, and are quiet when it is there.
 
-.PHONY: help test demo fmt lint unit slow writers soak release tools simulator clean
+.PHONY: help test demo fmt lint unit slow writers soak fuzz release tools simulator clean
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -33,6 +33,15 @@ writers: tools ## every way a certificate is written, and what came of it, as ta
 MINUTES ?= 20
 soak: tools ## MINUTES=20 of renewals while the portal, the disk and nginx fail at random (as root)
 	CERTHOOK_SOAK_MINUTES=$(MINUTES) cargo test --quiet --release --test slow -- --nocapture soak::
+
+FUZZ_SECONDS ?= 60
+fuzz: ## each fuzz target for FUZZ_SECONDS=60; what is found stays in fuzz/artifacts
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	@for target in pem config portal; do \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target tests/corpus/$$target -- -dict=fuzz/$$target.dict \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=1500 || exit 1; \
+	done
 
 release: ## the program, as it is shipped
 	cargo build --release --locked
