@@ -242,15 +242,7 @@ impl Agent {
         self.begun.get_or_insert(now);
         match event {
             Event::Look(site, cause) => self.look(now, site, cause),
-            Event::LookAtAll(cause) => {
-                for site in (0..self.sites.len()).map(SiteId) {
-                    self.look(now, site, cause);
-                }
-                // Lost events are no reason to ask the wire later than it would be.
-                if cause == Cause::Asked {
-                    self.schedule.set(Key::Rescan, now + self.tuning.rescan);
-                }
-            }
+            Event::LookAtAll(cause) => self.look_at_all(now, cause),
             Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
             Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
@@ -281,13 +273,18 @@ impl Agent {
             match key {
                 Key::Site(site) => self.site_due(now, site),
                 Key::Server(server) => self.try_reload(now, server),
-                Key::Rescan => {
-                    for site in (0..self.sites.len()).map(SiteId) {
-                        self.look(now, site, Cause::Asked);
-                    }
-                    self.schedule.set(Key::Rescan, now + self.tuning.rescan);
-                }
+                Key::Rescan => self.look_at_all(now, Cause::Asked),
             }
+        }
+    }
+
+    fn look_at_all(&mut self, now: Instant, cause: Cause) {
+        for site in (0..self.sites.len()).map(SiteId) {
+            self.look(now, site, cause);
+        }
+        // Lost events are no reason to ask the wire later than it would be.
+        if cause == Cause::Asked {
+            self.schedule.set(Key::Rescan, now + self.tuning.rescan);
         }
     }
 }
