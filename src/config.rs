@@ -2,6 +2,7 @@
 //!
 //! Every mistake is found in one reading and told with its line and remedy; nothing is half-used.
 
+mod endpoint;
 mod parts;
 mod raw;
 
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::problem::{Problem, printable};
-pub use parts::{Endpoint, Reload, SecretSource, WebUrl};
+pub use endpoint::{Address, Ask, Endpoint};
+pub use parts::{Reload, SecretSource, WebUrl};
 
 /// Where the configuration stands unless `--config` or `CERTHOOK_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/certhook/certhook.toml";
@@ -129,9 +131,7 @@ pub struct Site {
     /// Where the key is.
     pub key: KeyAt,
     /// Where to ask for the served certificate; at least one.
-    pub verify: Vec<Endpoint>,
-    /// The names to ask for; the certificate's own where there are none.
-    pub hosts: Vec<String>,
+    pub verify: Vec<Ask>,
     /// Whether the portal is to know.
     pub report: bool,
 }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::agent::{Sighting, Unseen};
 use crate::certificate::{Hosts, KeyType, Leaf};
-use crate::config::Endpoint;
+use crate::config::{Address, Ask, Endpoint};
 use crate::problem::{Problem, printable};
 use verifier::Witness;
 
@@ -31,18 +31,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// So many names of a certificate are asked for; those after them say nothing new.
 const MOST_NAMES: usize = 20;
 
-/// Asks every endpoint for the leaf, by the names in `hosts`, or by the leaf's own where there are none; one
-/// after the other. Each handshake may take `patience`, and all of them half a minute.
-pub async fn sightings(
-    endpoints: &[Endpoint],
-    hosts: &[String],
-    leaf: &Leaf,
-    patience: Duration,
-) -> Vec<Sighting> {
+/// Asks for the leaf; one handshake after the other. Each may take `patience`, and all of them half a minute.
+pub async fn sightings(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Sighting> {
     let until = Instant::now() + LIMIT;
-    let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.to_vec() };
     let mut found = Vec::new();
-    for endpoint in endpoints {
+    for Ask { endpoint, hosts } in asks {
+        let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.clone() };
         for host in hosts.iter().take(MOST_NAMES) {
             let patience = patience.min(until.saturating_duration_since(Instant::now()));
             let outcome = ask(endpoint, host, leaf, patience).await;
@@ -129,7 +123,10 @@ async fn connect(
     only: Option<KeyType>,
     witness: Arc<Witness>,
 ) -> Result<(), Failure> {
-    let stream = TcpStream::connect(endpoint.as_str()).await.map_err(Failure::Connect)?;
+    let Address::Tcp(address) = &endpoint.address else {
+        return Err(Failure::Connect(std::io::ErrorKind::Unsupported.into()));
+    };
+    let stream = TcpStream::connect(address.as_str()).await.map_err(Failure::Connect)?;
     // Small messages, and the caller waits for each.
     let _ = stream.set_nodelay(true);
     // A name that cannot stand in a handshake is left out: an address never does.

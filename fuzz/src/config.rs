@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shown::assert_shown;
-use certhook::config::{Config, Endpoint, KeyAt, Mistakes, Reload, WebUrl, parse_duration};
+use certhook::config::{Ask, Config, Endpoint, KeyAt, Mistakes, Reload, WebUrl, parse_duration};
 
 /// Any text is a configuration that cannot be wrong, or mistakes that say where and what to do.
 pub fn config(data: &[u8]) {
@@ -37,7 +37,9 @@ fn right(config: &Config) {
         assert!(site.server < config.servers.len(), "{site:?}");
         assert!(site.certificate.is_absolute(), "{site:?}");
         assert!(!site.verify.is_empty(), "{site:?}");
-        assert!(site.verify.iter().all(|endpoint| Endpoint::parse(endpoint.as_str()).is_some()), "{site:?}");
+        let parses_again =
+            |ask: &Ask| Endpoint::parse(&ask.endpoint.to_string()).as_ref() == Some(&ask.endpoint);
+        assert!(site.verify.iter().all(parses_again), "{site:?}");
         if let KeyAt::File(key) = &site.key {
             assert!(key.is_absolute(), "{site:?}");
         }

@@ -65,10 +65,10 @@ async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let _permit = permits.acquire_owned().await;
     let seen = inspect(&Place::of(&site), Timestamp::now());
     let Ok(set) = &seen else { return Finding { seen, sightings: Vec::new() } };
-    let mut sightings = probe::sightings(&site.verify, &site.hosts, &set.bundle.leaf, PATIENCE).await;
+    let mut sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
         sleep(ACCEPTED).await;
-        sightings = probe::sightings(&site.verify, &site.hosts, &set.bundle.leaf, PATIENCE).await;
+        sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
     }
     Finding { seen, sightings }
 }

@@ -1,14 +1,13 @@
 //! Each table of the file, key by key.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV6;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
 
 use super::raw::{At, File, Section};
-use super::{Config, KeyAt, Kind, Nginx, Portal, Server, Site, Watch};
+use super::{Ask, Config, Endpoint, KeyAt, Kind, Nginx, Portal, Server, Site, Watch};
 
 /// An address that a web request may go to: https, or http on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,36 +27,6 @@ pub struct SecretSource {
     pub path: PathBuf,
     /// The line that names it; 0 for the service manager's credential.
     pub line: usize,
-}
-
-/// A host (name or address) and port to shake hands with.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint(String);
-
-impl Endpoint {
-    /// `host:port`, an IPv6 address in brackets.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Parses `host:port`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().ok()? > 0;
-        let host_fits = match host.strip_prefix('[') {
-            Some(_) => text.parse::<SocketAddrV6>().is_ok(),
-            None => {
-                !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
-            }
-        };
-        (port_fits && host_fits).then(|| Self(text.to_owned()))
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// How a server is told to load its certificates again.
@@ -368,15 +337,15 @@ fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Opt
         Some(at) => path(file, Some(at)).map(KeyAt::File),
         None => certificate.clone().map(KeyAt::File),
     };
+    let ask = |endpoint| Ask { endpoint, hosts: hosts.clone() };
     Some(Site {
         line,
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
-        verify: verify?,
+        verify: verify?.into_iter().map(ask).collect(),
         server: server?,
         certificate: certificate?,
         key: key?,
-        hosts,
         report,
     })
 }

@@ -106,7 +106,7 @@ fn the_sample_is_read_to_the_last_key() {
     assert_eq!((first.line, first.name.as_deref(), first.id), (33, Some("contoso.com"), Some(158)));
     assert_eq!((first.server, first.report), (0, false));
     assert_eq!(first.key, KeyAt::File("/etc/ssl/rclcertbot/contoso-com/privateKey.key".into()));
-    let verify = first.verify.iter().map(Endpoint::as_str).collect::<Vec<_>>();
+    let verify = first.verify.iter().map(|ask| ask.endpoint.to_string()).collect::<Vec<_>>();
     assert_eq!(verify, ["127.0.0.1:443", "[::1]:8443", "web-1.contoso.com:443"]);
     assert_eq!((second.name.as_deref(), second.id, second.server, second.report), (None, None, 1, true));
     assert_eq!(second.key, KeyAt::File("/etc/haproxy/contoso.pem".into()), "the key stands beside its leaf");

@@ -46,12 +46,12 @@ impl Daemon {
                     return;
                 };
                 let site = &self.config.sites[id.0];
-                let (endpoints, hosts) = (site.verify.clone(), site.hosts.clone());
+                let asks = site.verify.clone();
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 let permits = Arc::clone(&self.probes);
                 tokio::spawn(async move {
                     let _permit = permits.acquire_owned().await;
-                    let sightings = probe::sightings(&endpoints, &hosts, &leaf, patience).await;
+                    let sightings = probe::sightings(&asks, &leaf, patience).await;
                     let _ = results.send(Event::Probed(id, sightings));
                 });
             }

@@ -167,7 +167,7 @@ async fn an_address_may_be_of_ipv6() {
         .with_cert_resolver(Arc::new(Shop::selling(&[&pair])));
     // Containers often have no IPv6 at all.
     let Ok(endpoint) = tls("[::1]:0", config).await else { return };
-    assert!(endpoint.as_str().starts_with("[::1]:"));
+    assert!(endpoint.to_string().starts_with("[::1]:"));
     assert_eq!(ask(&endpoint, "contoso.com", &leaf(&pair), PATIENCE).await, Ok(leaf(&pair)));
 }
 
@@ -179,7 +179,8 @@ async fn each_name_is_asked_for() {
     let hosts = &["a.com", "B.com", "*.wild.com", "127.0.0.1", "*.both.com", "both.com"];
     let disk = authority.issue(Order { hosts, ..Order::default() });
     let shop = Arc::new(Shop::of(&[(Some("a.com"), &first), (Some("b.com"), &second), (None, &default)]));
-    let endpoints = [serve(&shop, BOTH).await, serve(&shop, EACH[0]).await];
+    let ask = |endpoint| Ask { endpoint, hosts: Vec::new() };
+    let asks = [serve(&shop, BOTH).await, serve(&shop, EACH[0]).await].map(ask);
     let wanted = [
         ("a.com", Some("a.com"), &first),
         ("b.com", Some("b.com"), &second),
@@ -187,11 +188,11 @@ async fn each_name_is_asked_for() {
         ("127.0.0.1", None, &default),
         ("both.com", Some("both.com"), &default),
     ];
-    let found = sightings(&endpoints, &[], &leaf(&disk), PATIENCE).await;
+    let found = sightings(&asks, &leaf(&disk), PATIENCE).await;
     assert_eq!(found.len(), 10);
     for (index, sighting) in found.into_iter().enumerate() {
         let (host, name, pair) = &wanted[index % 5];
-        let endpoint = endpoints[index / 5].to_string();
+        let endpoint = asks[index / 5].endpoint.to_string();
         assert_eq!(sighting, Sighting { endpoint, host: (*host).to_owned(), outcome: Ok(leaf(pair)) });
         assert_eq!(shop.asked.lock().unwrap()[index].as_deref(), *name);
     }
@@ -284,7 +285,7 @@ async fn who_does_not_speak_tls_refuses_and_who_breaks_off_is_unreachable() {
         let (found, problem) = code(&endpoint, &pair, PATIENCE).await;
         let wanted = if speaks { ("refused", "no_handshake") } else { ("unreachable", "unreachable") };
         assert_eq!((found, problem.code.as_str()), wanted, "{answer:?}");
-        let names = problem.message.contains(endpoint.as_str())
+        let names = problem.message.contains(&endpoint.to_string())
             && (!speaks || problem.message.contains("contoso.com"));
         assert!(names && !problem.message.contains(char::is_control), "{problem:?}");
     }
