@@ -20,6 +20,11 @@ want lego lego
 want rsync rsync
 [ -d /usr/lib/python3/dist-packages/certbot ] || want certbot python3-certbot
 
+# nginx's servers that are none of HTTP.
+for module in stream mail; do
+    [ -e /usr/lib/nginx/modules/ngx_${module}_module.so ] || missing="$missing libnginx-mod-$module"
+done
+
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
     echo "missing:$missing; install them, or run this as root on a Debian machine" >&2

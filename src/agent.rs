@@ -19,18 +19,23 @@
 //!      └──────────────── recorded ────────── Recording ◀─ twice served ─ Verifying{until, shown}
 //!
 //!   from Probing, Reloading, Verifying, Recording:  failed ─▶ Waiting{retry_at} ─ hint, retry ─▶ Inspecting
+//!   from Probing, while the server has not loaded its part for the site:  Awaiting{since} ─ hint, load ─▶ Inspecting
 //! ```
 //!
 //! A hint that comes while an action is in flight is kept and looked at when the action ends. At most one
-//! action is in flight for each site, and one reload for each server.
+//! action is in flight for each site, and one reload for each server. Sites come and go while the agent runs; what
+//! is told of one that is gone is passed over.
 
 pub mod judge;
 mod schedule;
 mod server;
+mod setup;
 mod site;
+mod sites;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -39,7 +44,9 @@ use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
 use schedule::{Key, Schedule};
 use server::Server;
+pub use setup::{ServerSetup, SiteSetup, Tuning};
 pub use site::{Site, State};
+use sites::Sites;
 
 /// Stands in for evidence that cannot be had: so long without a further event.
 pub const QUIET: Duration = Duration::from_millis(500);
@@ -64,7 +71,12 @@ pub const LAST_RETRY: Duration = Duration::from_secs(300);
 /// nginx's old workers no longer accept.
 pub const ACCEPTED: Duration = Duration::from_millis(120);
 
-/// A site, by its place in the configuration.
+/// How old a count of workers may be for a reload to rely on it.
+pub const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// A reload waits for nothing any more so long before the served certificate ends.
+pub const LAST_MINUTE: Duration = Duration::from_secs(60);
+
+/// A site. No two that the agent ever had have the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub usize);
 
@@ -96,12 +108,68 @@ pub enum Event {
     Inspected(SiteId, Result<Seen, Incomplete>),
     /// A site's endpoints were asked.
     Probed(SiteId, Vec<Sighting>),
-    /// A server was told to reload; the time until it had loaded, or why it did not.
-    Reloaded(ServerId, Result<Duration, Problem>),
+    /// A server was told to reload, and had loaded or refused.
+    Reloaded(ServerId, Result<Loaded, Refused>),
     /// The ledger has, or could not take, what [`Action::Record`] said.
     Recorded(SiteId, Result<(), Problem>),
+    /// There is one more site; it is looked at.
+    Added(SiteId, SiteSetup),
+    /// The server's configuration says something else of a site; it is looked at.
+    Changed(SiteId),
+    /// A site is there no more.
+    Removed(SiteId),
+    /// Somebody else made a server load its configuration.
+    LoadedByOthers(ServerId),
+    /// A server's configuration has changed: what it refused it may take now.
+    Mended(ServerId),
+    /// So many old workers of a server still drain; `None` where it cannot be told.
+    Counted(ServerId, Option<usize>),
     /// A deadline has passed.
     Tick,
+}
+
+impl Event {
+    /// The one site it is about; it must be there.
+    fn site(&self) -> Option<SiteId> {
+        match self {
+            Self::Look(site, _)
+            | Self::Inspected(site, _)
+            | Self::Probed(site, _)
+            | Self::Recorded(site, _)
+            | Self::Changed(site)
+            | Self::Removed(site) => Some(*site),
+            _ => None,
+        }
+    }
+}
+
+/// A reload that a server carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// From the order until it had loaded.
+    pub took: Duration,
+    /// What the sites' certificates looked like to it when it was told.
+    pub marks: Vec<(SiteId, Mark)>,
+    /// The sites whose new set could not be put before it.
+    pub kept_back: Vec<(SiteId, Problem)>,
+}
+
+/// A reload that a server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub problem: Problem,
+    /// Whose files it names as the cause, if it names any file at all: every other site is blocked by those.
+    pub at_fault: Option<BTreeSet<SiteId>>,
+}
+
+/// By what nginx tells two versions of a file: it may keep what it loaded while both are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The file's number in its file system.
+    pub inode: u64,
+    /// Its write time, in whole seconds since 1970.
+    pub second: i64,
 }
 
 /// What to do. Each but the last answers with an event.
@@ -111,8 +179,10 @@ pub enum Action {
     Inspect(SiteId),
     /// Shake hands with the site's endpoints, for the leaf on disk.
     Probe(SiteId),
-    /// Reload the server, for these sites.
+    /// Reload the server, for the sites of [`Agent::reloading`].
     Reload(ServerId),
+    /// Count the old workers of a server that still drain.
+    Count(ServerId),
     /// Write down that the site's leaf on disk is served.
     Record(SiteId, Installed),
     /// Tell that a site has a problem now, or none any more.
@@ -128,6 +198,10 @@ pub struct Seen {
     pub written_at: Timestamp,
     /// How long ago that was when it was read; zero for times in the future.
     pub age: Duration,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// What the certificate's file looks like to a server that compares.
+    pub mark: Mark,
 }
 
 /// A set that is not whole.
@@ -194,29 +268,11 @@ pub enum How {
     Restored,
 }
 
-/// A site's part of the agent's settings.
-#[derive(Debug, Clone, Copy)]
-pub struct SiteSetup {
-    /// Its server.
-    pub server: ServerId,
-    /// What the ledger has.
-    pub recorded: Option<Recorded>,
-}
-
-/// The agent's settings.
-#[derive(Debug, Clone, Copy)]
-pub struct Tuning {
-    /// How long an incomplete set may stay quiet before it is a problem.
-    pub settle: Duration,
-    /// Between looks at everything.
-    pub rescan: Duration,
-}
-
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
     tuning: Tuning,
-    sites: Vec<Site>,
+    sites: Sites,
     servers: Vec<Server>,
     schedule: Schedule,
     actions: Vec<Action>,
@@ -225,12 +281,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that has seen nothing yet. `verify_timeouts` has one entry for each server.
-    pub fn new(tuning: Tuning, verify_timeouts: &[Duration], sites: &[SiteSetup]) -> Self {
+    /// An agent that has seen nothing yet and has no sites.
+    pub fn new(tuning: Tuning, servers: &[ServerSetup]) -> Self {
         Self {
             tuning,
-            sites: sites.iter().map(|setup| Site::new(setup.server, setup.recorded)).collect(),
-            servers: verify_timeouts.iter().copied().map(Server::new).collect(),
+            sites: Sites::default(),
+            servers: servers.iter().copied().map(Server::new).collect(),
             schedule: Schedule::default(),
             actions: Vec::new(),
             begun: None,
@@ -240,6 +296,14 @@ impl Agent {
     /// Takes one event at the time `now` and says what to do.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         self.begun.get_or_insert(now);
+        if event.site().is_none_or(|site| self.sites.get(site).is_some()) {
+            self.take(now, event);
+        }
+        self.due(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    fn take(&mut self, now: Instant, event: Event) {
         match event {
             Event::Look(site, cause) => self.look(now, site, cause),
             Event::LookAtAll(cause) => self.look_at_all(now, cause),
@@ -247,10 +311,14 @@ impl Agent {
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
             Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
             Event::Recorded(site, outcome) => self.recorded(now, site, outcome),
+            Event::Added(site, setup) => self.added(now, site, setup),
+            Event::Changed(site) => self.changed(now, site),
+            Event::Removed(site) => self.removed(now, site),
+            Event::LoadedByOthers(server) => self.look_at_unserved(now, server, true),
+            Event::Mended(server) => self.look_at_unserved(now, server, false),
+            Event::Counted(server, draining) => self.counted(now, server, draining),
             Event::Tick => {}
         }
-        self.due(now);
-        std::mem::take(&mut self.actions)
     }
 
     /// When [`Event::Tick`] is wanted next.
@@ -258,14 +326,14 @@ impl Agent {
         self.schedule.next()
     }
 
-    /// One site.
-    pub fn site(&self, site: SiteId) -> &Site {
-        &self.sites[site.0]
+    /// One site, while it is there.
+    pub fn site(&self, site: SiteId) -> Option<&Site> {
+        self.sites.get(site)
     }
 
     /// Every site.
     pub fn sites(&self) -> impl Iterator<Item = (SiteId, &Site)> {
-        self.sites.iter().enumerate().map(|(index, site)| (SiteId(index), site))
+        self.sites.iter()
     }
 
     fn due(&mut self, now: Instant) {
@@ -279,12 +347,49 @@ impl Agent {
     }
 
     fn look_at_all(&mut self, now: Instant, cause: Cause) {
-        for site in (0..self.sites.len()).map(SiteId) {
+        for site in self.sites.ids() {
             self.look(now, site, cause);
         }
         // Lost events are no reason to ask the wire later than it would be.
         if cause == Cause::Asked {
             self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+        }
+    }
+
+    fn added(&mut self, now: Instant, id: SiteId, setup: SiteSetup) {
+        self.sites.add(id, Site::new(now, setup));
+        if setup.unloaded {
+            self.servers[setup.server.0].unserved.insert(id);
+        }
+        self.look(now, id, Cause::Asked);
+    }
+
+    fn changed(&mut self, now: Instant, id: SiteId) {
+        let site = &mut self.sites[id];
+        site.unloaded = Some(now);
+        self.servers[site.server.0].unserved.insert(id);
+        self.look(now, id, Cause::Asked);
+    }
+
+    fn removed(&mut self, now: Instant, id: SiteId) {
+        let server = self.sites[id].server;
+        self.schedule.clear(Key::Site(id));
+        self.servers[server.0].leave(id);
+        self.sites.remove(id);
+        // Whoever waited for it may go on.
+        self.try_reload(now, server);
+    }
+
+    /// What a server did not serve it may serve now: it has loaded, or is going to.
+    fn look_at_unserved(&mut self, now: Instant, server: ServerId, has_loaded: bool) {
+        for id in self.servers[server.0].unserved.clone() {
+            let site = &mut self.sites[id];
+            if has_loaded {
+                site.unloaded = None;
+            }
+            if matches!(site.state, State::Waiting { .. } | State::Awaiting { .. }) {
+                self.look(now, id, Cause::Asked);
+            }
         }
     }
 }

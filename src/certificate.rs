@@ -16,6 +16,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use x509_parser::prelude::X509Certificate;
 
+pub use chain::{Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
 pub use names::Hosts;
 

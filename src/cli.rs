@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Results go to standard output, logs to standard error.
 
 mod check;
+mod discover;
 mod history;
 mod run;
 mod show;
@@ -9,8 +10,8 @@ mod survey;
 mod sync;
 mod verify;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -52,6 +53,8 @@ enum Verb {
     Sync(sync::Arguments),
     /// Name every problem of the configuration and the host, each with its remedy.
     Check(check::Arguments),
+    /// Print what the servers have as configuration.
+    Discover(discover::Arguments),
     /// One line a site: its certificate, whether it is served and reported, what is wrong.
     Status(status::Arguments),
     /// What happened, oldest first.
@@ -91,7 +94,13 @@ pub fn run() -> ExitCode {
     platform::forbid_core_dumps();
     let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
     telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
-    let outcome = match Config::load(&arguments.config) {
+    let looks_only = matches!(arguments.verb, Verb::Discover(_) | Verb::Verify(_));
+    let config = if looks_only && is_none_yet(&arguments.config) {
+        Ok(Config::of_any_nginx())
+    } else {
+        Config::load(&arguments.config)
+    };
+    let outcome = match config {
         Ok(config) => perform(arguments.verb, config),
         Err(mistakes) => match arguments.verb {
             Verb::Check(options) => check::mistaken(&options, &mistakes),
@@ -108,6 +117,12 @@ pub fn run() -> ExitCode {
     })
 }
 
+/// Nobody wrote a configuration: what only looks asks whichever nginx there is.
+fn is_none_yet(path: &Path) -> bool {
+    path == Path::new(DEFAULT_PATH)
+        && path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 fn perform(verb: Verb, config: Config) -> Outcome {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -121,6 +136,7 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             Verb::Run => run::run(config).await,
             Verb::Sync(options) => sync::run(config, &options).await,
             Verb::Check(options) => check::run(&config, &options).await,
+            Verb::Discover(options) => discover::run(&config, &options).await,
             Verb::Status(options) => status::run(&config, &options).await,
             Verb::History(options) => history::run(&config, &options),
             Verb::Verify(options) => verify::run(&config, &options).await,

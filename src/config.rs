@@ -2,6 +2,7 @@
 //!
 //! Every mistake is found in one reading and told with its line and remedy; nothing is half-used.
 
+mod copy;
 mod endpoint;
 mod parts;
 mod raw;
@@ -89,6 +90,12 @@ pub struct Server {
     pub verify_timeout: Duration,
     /// For a reload to end: the command, or nginx until its new workers are there.
     pub reload_timeout: Duration,
+    /// From the beginning of one reload to that of the next, at least.
+    pub min_interval: Duration,
+    /// While so many old workers drain, a reload waits; without it none does.
+    pub max_draining: Option<usize>,
+    /// Where copies of its sites' sets are published for it.
+    pub stage: Option<PathBuf>,
 }
 
 /// What certhook knows of a server's program.
@@ -103,12 +110,16 @@ pub enum Kind {
 /// What nginx's instance is known by; whatever is absent is found on the host.
 #[derive(Debug, Clone, Default)]
 pub struct Nginx {
+    /// Every certificate of its configuration is a site.
+    pub discover: bool,
     /// The program, for the configuration test.
     pub binary: Option<PathBuf>,
     /// Its `-c`.
     pub config: Option<PathBuf>,
     /// Its `-p`.
     pub prefix: Option<PathBuf>,
+    /// Its unit, if systemd runs it.
+    pub unit: Option<String>,
     /// Where its master writes its process id.
     pub pid_file: Option<PathBuf>,
     /// Test the configuration before every reload.
@@ -116,7 +127,7 @@ pub struct Nginx {
 }
 
 /// `[[site]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Site {
     /// The line of its table.
     pub line: usize,
@@ -130,8 +141,10 @@ pub struct Site {
     pub certificate: PathBuf,
     /// Where the key is.
     pub key: KeyAt,
-    /// Where to ask for the served certificate; at least one.
+    /// Where to ask for the served certificate; where there is none, the server's configuration tells.
     pub verify: Vec<Ask>,
+    /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
+    pub stage_as: Option<String>,
     /// Whether the portal is to know.
     pub report: bool,
 }
@@ -205,6 +218,15 @@ impl Config {
         file.finish(config)
     }
 
+    /// For a look without any configuration: the nginx of this host, as it is.
+    pub fn of_any_nginx() -> Self {
+        let mut config = parts::empty();
+        for server in &mut config.servers {
+            server.kind = Kind::Nginx(Nginx { discover: true, ..Nginx::default() });
+        }
+        config
+    }
+
     /// What tells a site from all others in the ledger, whatever it is called: its certificate's path, with its
     /// server's name where several servers use one certificate.
     pub fn site_key(&self, site: &Site) -> String {
@@ -226,11 +248,27 @@ fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
+impl Server {
+    /// Whether its own configuration tells which sites there are.
+    pub fn discovers(&self) -> bool {
+        matches!(&self.kind, Kind::Nginx(Nginx { discover: true, .. }))
+    }
+}
+
 impl Site {
+    /// Whether it stands for every certificate that matches its path.
+    pub fn is_pattern(&self) -> bool {
+        stars(&self.certificate) > 0
+    }
+
     /// Its name, else its file.
     pub fn label(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.certificate.display().to_string())
     }
+}
+
+fn stars(path: &Path) -> usize {
+    path.as_os_str().as_encoded_bytes().iter().filter(|byte| **byte == b'*').count()
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub enum Order {
 pub struct Courier {
     ledger: Ledger,
     portal: Portal,
-    /// What the configuration says of each site's record, by the site's key.
+    /// What the configuration says of the record of each site that it names, by the site's key.
     known: HashMap<String, Known>,
     requests_per_week: u32,
     first_pause: Duration,
@@ -64,6 +64,8 @@ enum Trouble {
     Spent(Timestamp),
     /// The ledger.
     Ledger(LedgerError),
+    /// The portal has no such certificate, and nobody said that it should: another authority's, on the same server.
+    NotThePortals,
 }
 
 impl From<Failure> for Trouble {
@@ -88,7 +90,7 @@ impl From<Refusal> for Trouble {
 }
 
 impl Courier {
-    /// `known` has what the configuration says of each site, by its key.
+    /// `known` has what the configuration says of each site that it names, by its key.
     pub fn new(ledger: Ledger, config: &crate::config::Portal, known: HashMap<String, Known>) -> Self {
         Self {
             ledger,
@@ -209,6 +211,10 @@ impl Courier {
         let Report { site, fingerprint, .. } = report;
         let (at, problem) = match trouble {
             Trouble::Ledger(error) => return Err(error),
+            Trouble::NotThePortals => {
+                tracing::info!(site, %fingerprint, "not a certificate of the portal's: nothing to report");
+                return self.ledger.decide(report, false, now);
+            }
             Trouble::Spent(until) => (until.max(now + Duration::from_secs(60)), spent_until(until)),
             Trouble::Failed(failure) if must_hold(&failure, report) => {
                 tracing::warn!(site, %fingerprint, problem = %failure.problem, "report held");

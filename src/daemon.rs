@@ -2,11 +2,14 @@
 //! performs what the agent says. Each action is a task whose result comes back as an event.
 
 mod claim;
+mod follow;
 mod perform;
+mod record;
+mod reload;
 mod report;
 mod waiters;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,19 +19,19 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-use crate::agent::{Agent, Cause, Event, ServerId, SiteId, SiteSetup, Tuning};
+use crate::agent::{Agent, Cause, Event, ServerSetup, SiteId, Tuning};
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::courier::{Courier, Known, Order};
-use crate::inspect::Place;
 use crate::ledger::Ledger;
 use crate::platform::StopSignals;
 use crate::problem::Problem;
-use crate::server::Server;
+use crate::roster;
 use crate::status::Status;
-use crate::watch::{Hint, Watcher};
+use crate::watch::{Hint, Topic, Watcher};
 use claim::Claim;
 pub use claim::try_lock;
+use follow::{News, Servers};
 use waiters::Waiters;
 
 /// Handshakes of several sites at once; each site's are one after the other.
@@ -87,23 +90,30 @@ pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Re
 
 /// One site, as the loop needs it.
 struct Site {
-    key: String,
+    roster: roster::Site,
     /// What the log calls it.
     label: String,
-    place: Place,
     /// Whether the portal is to know of it.
     report: bool,
+}
+
+impl Site {
+    fn new(roster: roster::Site, config: &Config) -> Self {
+        let report = roster.settings.report && config.portal.is_some();
+        Self { label: roster.settings.label(), report, roster }
+    }
 }
 
 struct Daemon {
     config: Config,
     agent: Agent,
-    sites: Vec<Site>,
-    servers: Vec<Arc<Server>>,
+    sites: BTreeMap<SiteId, Site>,
+    servers: Servers,
     watcher: Watcher,
     hints: mpsc::UnboundedReceiver<Hint>,
     results: mpsc::UnboundedReceiver<Event>,
     result_sender: mpsc::UnboundedSender<Event>,
+    news: mpsc::UnboundedReceiver<News>,
     ledger: Arc<Ledger>,
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
     probes: Arc<Semaphore>,
@@ -115,53 +125,29 @@ struct Daemon {
 impl Daemon {
     fn new(config: Config) -> Self {
         let ledger = Arc::new(Ledger::at(&config.state_dir));
-        // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
-        let recorded = ledger.recorded().unwrap_or_else(|error| {
-            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
-            HashMap::new()
-        });
-        let sites: Vec<Site> = config
-            .sites
-            .iter()
-            .map(|site| Site {
-                key: config.site_key(site),
-                label: site.label(),
-                place: Place::of(site),
-                report: site.report && config.portal.is_some(),
-            })
-            .collect();
-        let setups: Vec<SiteSetup> = sites
-            .iter()
-            .zip(&config.sites)
-            .map(|(site, configured)| SiteSetup {
-                server: ServerId(configured.server),
-                recorded: recorded.get(&site.key).copied(),
-            })
-            .collect();
-        let verify_timeouts: Vec<Duration> =
-            config.servers.iter().map(|server| server.verify_timeout).collect();
+        let setups: Vec<ServerSetup> = config.servers.iter().map(setup_of).collect();
         let tuning = Tuning { settle: config.watch.settle, rescan: config.watch.rescan };
         let (hint_sender, hints) = mpsc::unbounded_channel();
-        let mut watcher = Watcher::new(hint_sender);
-        for (index, site) in sites.iter().enumerate() {
-            watcher.follow(SiteId(index), site.place.files());
-        }
         let (result_sender, results) = mpsc::unbounded_channel();
-        Self {
-            agent: Agent::new(tuning, &verify_timeouts, &setups),
-            servers: config.servers.iter().map(|server| Arc::new(Server::new(server))).collect(),
-            courier: courier(&config, &sites, &ledger),
-            sites,
-            watcher,
+        let (news_sender, news) = mpsc::unbounded_channel();
+        let mut daemon = Self {
+            agent: Agent::new(tuning, &setups),
+            sites: BTreeMap::new(),
+            servers: Servers::new(&config, news_sender),
+            watcher: Watcher::new(hint_sender),
             hints,
             results,
             result_sender,
+            news,
+            courier: courier(&config),
             ledger,
             probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             config,
-        }
+        };
+        daemon.discover_first();
+        daemon
     }
 
     /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered.
@@ -173,22 +159,25 @@ impl Daemon {
                 return;
             }
             let poll = (self.watcher.polled() > 0).then_some(next_poll);
-            let deadline =
-                [self.agent.next_deadline(), self.waiters.next_deadline(), poll].into_iter().flatten().min();
+            let deadlines =
+                [self.agent.next_deadline(), self.waiters.next_deadline(), self.next_look_at_servers(), poll];
+            let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.wait() => return,
                 Some(event) = self.results.recv() => self.feed(event),
                 Some(hint) = self.hints.recv() => self.hinted(hint),
+                Some(news) = self.news.recv() => self.heard(news),
                 Some(call) = receive(calls.as_mut()) => self.called(call),
                 Some(waiter) = self.waiters.flushed() => self.waiters.mark_flushed(waiter),
                 () = until(deadline) => {
                     if poll.is_some_and(|at| at <= Instant::now()) {
                         next_poll = Instant::now() + self.config.watch.poll;
-                        for site in self.watcher.poll() {
-                            self.hinted(Hint::Site(site, Cause::Changed));
+                        for topic in self.watcher.poll() {
+                            self.hinted(Hint::Look(topic, Cause::Changed));
                         }
                     }
+                    self.look_at_servers();
                     self.feed(Event::Tick);
                 }
             }
@@ -199,16 +188,19 @@ impl Daemon {
     fn hinted(&mut self, hint: Hint) {
         tracing::trace!(?hint, "hint");
         match hint {
-            Hint::Site(site, cause) => {
+            Hint::Look(Topic::Server(server), _) => self.configuration_changes(server),
+            Hint::Look(Topic::Patterns, _) => self.redraw(),
+            Hint::Look(Topic::Site(site), cause) => {
                 crate::crash::arm();
                 crate::crash::point("hinted");
                 self.feed(Event::Look(site, cause));
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");
-                for site in (0..self.sites.len()).map(SiteId) {
-                    self.watcher.rearm(site);
+                for site in self.sites.keys() {
+                    self.watcher.rearm(Topic::Site(*site));
                 }
+                self.discover_all();
                 self.feed(Event::LookAtAll(Cause::Missed));
             }
         }
@@ -243,25 +235,21 @@ impl Daemon {
     }
 }
 
-/// The courier on a thread of its own, and what becomes true when it has ended.
-fn courier(
-    config: &Config,
-    sites: &[Site],
-    ledger: &Ledger,
-) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
-    let portal = config.portal.as_ref()?;
-    let reporting: Vec<String> =
-        sites.iter().filter(|site| site.report).map(|site| site.key.clone()).collect();
-    if let Err(error) = ledger.report_only(&reporting, Timestamp::now()) {
-        tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
+fn setup_of(server: &crate::config::Server) -> ServerSetup {
+    ServerSetup {
+        verify_timeout: server.verify_timeout,
+        min_interval: server.min_interval,
+        max_draining: server.max_draining,
+        staged: server.stage.is_some(),
     }
-    let known: HashMap<String, Known> = sites
-        .iter()
-        .zip(&config.sites)
-        .map(|(site, configured)| {
-            (site.key.clone(), Known { name: configured.name.clone(), id: configured.id })
-        })
-        .collect();
+}
+
+/// The courier on a thread of its own, and what becomes true when it has ended.
+fn courier(config: &Config) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
+    let portal = config.portal.as_ref()?;
+    let known = |site: &crate::config::Site| Known { name: site.name.clone(), id: site.id };
+    let known: HashMap<String, Known> =
+        config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let courier = Courier::new(Ledger::at(&config.state_dir), portal, known);

@@ -1,7 +1,7 @@
-//! Bounded reads of files that somebody else writes.
+//! Bounded reads of files that somebody else writes, and durable writes of our own.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -19,6 +19,8 @@ pub struct Content {
     pub bytes: Zeroizing<Vec<u8>>,
     /// Its write time, of the file that links led to.
     pub modified: SystemTime,
+    /// Its number in its file system.
+    pub inode: u64,
 }
 
 /// Why a file could not be read.
@@ -88,7 +90,18 @@ pub fn read(path: &Path) -> Result<Content, ReadError> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
-    Ok(Content { bytes, modified: metadata.modified().map_err(error)? })
+    Ok(Content { bytes, modified: metadata.modified().map_err(error)?, inode: platform::inode(&metadata) })
+}
+
+/// Writes a new file that only its owner may read, and has it on disk before it returns.
+///
+/// # Errors
+/// The system's.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = platform::open_private(path)?;
+    file.set_len(0)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// One buffer from the beginning, so that no copy of a key is left behind by growing it.

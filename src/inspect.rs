@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::agent::{Incomplete, Seen};
+use crate::agent::{Incomplete, Mark, Seen};
 use crate::certificate::{self, Fault, Key, Part};
 use crate::config::{KeyAt, Site};
 use crate::files::{self, ReadError};
+use crate::platform;
 use crate::problem::{Problem, printable};
 
 /// Where a site's set is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Leaf and chain.
     pub certificate: PathBuf,
@@ -38,6 +39,13 @@ impl Place {
     }
 }
 
+/// What a certificate's file looks like now to a server that compares; `None` where it is not there.
+pub fn mark_of(path: &Path) -> Option<Mark> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let modified = Timestamp::try_from(metadata.modified().ok()?).unwrap_or(Timestamp::UNIX_EPOCH);
+    Some(mark(platform::inode(&metadata), modified))
+}
+
 /// Reads and judges a set at the time `now`. The key is read after the certificate.
 ///
 /// # Errors
@@ -47,16 +55,27 @@ pub fn inspect(place: &Place, now: Timestamp) -> Result<Seen, Incomplete> {
     let key = match &place.key {
         KeyAt::Elsewhere(_) => None,
         KeyAt::File(path) if *path == place.certificate => {
-            Some(files::Content { bytes: certificate.bytes.clone(), modified: certificate.modified })
+            Some(files::Content { bytes: certificate.bytes.clone(), ..certificate })
         }
         KeyAt::File(path) => Some(files::read(path).map_err(unreadable)?),
     };
+    let mark = mark(certificate.inode, write_time(&certificate));
     let key = key.as_ref().map_or(Key::Elsewhere, |content| Key::Pem(&content.bytes));
     let bundle =
         certificate::inspect(&certificate.bytes, key, now).map_err(|fault| incomplete(place, &fault, now))?;
-    // A write time beyond the calendar is taken as 1970: it is a number to report, no more.
-    let written_at = Timestamp::try_from(certificate.modified).unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(Seen { bundle, written_at, age: between(written_at, now) })
+    let written_at = write_time(&certificate);
+    Ok(Seen { bundle, written_at, age: between(written_at, now), read_at: now, mark })
+}
+
+/// A write time beyond the calendar is taken as 1970: it is a number to report, no more.
+fn write_time(content: &files::Content) -> Timestamp {
+    Timestamp::try_from(content.modified).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn mark(inode: u64, written_at: Timestamp) -> Mark {
+    // Downwards, as a server does that knows seconds only.
+    let second = written_at.as_nanosecond().div_euclid(1_000_000_000);
+    Mark { inode, second: i64::try_from(second).unwrap_or_default() }
 }
 
 fn unreadable(error: ReadError) -> Incomplete {

@@ -4,23 +4,24 @@
 //! holds its key is proved by the handshake's signature where the algorithm is known. A handshake need
 //! not complete (the server may want a client's certificate): the leaf is seen before that.
 
+mod client;
+mod connect;
+mod handshake;
 mod verifier;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::ServerName;
-use rustls::{CipherSuite, ClientConfig, SignatureScheme};
-use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::agent::{Sighting, Unseen};
-use crate::certificate::{Hosts, KeyType, Leaf};
-use crate::config::{Address, Ask, Endpoint};
+use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
+use crate::config::{Ask, Endpoint};
 use crate::problem::{Problem, printable};
+use client::Offer;
+use handshake::{Failure, shake_hands};
 use verifier::Witness;
 
 /// The first label that stands for a wildcard's star in a handshake.
@@ -30,25 +31,80 @@ const WILDCARD_LABEL: &str = "certhook-probe";
 const LIMIT: Duration = Duration::from_secs(30);
 /// So many names of a certificate are asked for; those after them say nothing new.
 const MOST_NAMES: usize = 20;
+/// So many listeners of one site are asked at once.
+const AT_ONCE: usize = 8;
 
-/// Asks for the leaf; one handshake after the other. Each may take `patience`, and all of them half a minute.
+const NOTHING: &str = "the handshake showed no certificate";
+
+/// What one listener showed for one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The leaf, or why there was none.
+    pub sighting: Sighting,
+    /// The kind of certificate that was asked for: that of the leaf on disk.
+    pub asked: KeyType,
+    /// All that the server sent, if it showed a leaf.
+    pub chain: Option<Arc<ServedChain>>,
+}
+
+/// As [`look`], without the chains.
 pub async fn sightings(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Sighting> {
+    look(asks, leaf, patience).await.into_iter().map(|shown| shown.sighting).collect()
+}
+
+/// Asks for the leaf, in the order of `asks`: several listeners at once, the names of each one after the other.
+/// Each handshake may take `patience`, and all of them half a minute.
+pub async fn look(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Shown> {
     let until = Instant::now() + LIMIT;
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let leaf = Arc::new(leaf.clone());
+    let mut asking = JoinSet::new();
+    for (index, ask) in asks.iter().cloned().enumerate() {
+        let (permits, leaf) = (Arc::clone(&permits), Arc::clone(&leaf));
+        asking.spawn(async move {
+            // Nobody closes it.
+            let _permit = permits.acquire_owned().await;
+            (index, look_at(&ask, &leaf, patience, until).await)
+        });
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_by_key(|(index, _)| *index);
+    let mut found: Vec<Shown> = answers.into_iter().flat_map(|(_, shown)| shown).collect();
+    share_chains(&mut found);
+    found
+}
+
+/// The names of one listener.
+async fn look_at(ask: &Ask, leaf: &Leaf, patience: Duration, until: Instant) -> Vec<Shown> {
+    let Ask { endpoint, hosts } = ask;
+    let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.clone() };
     let mut found = Vec::new();
-    for Ask { endpoint, hosts } in asks {
-        let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.clone() };
-        for host in hosts.iter().take(MOST_NAMES) {
-            let patience = patience.min(until.saturating_duration_since(Instant::now()));
-            let outcome = ask(endpoint, host, leaf, patience).await;
-            let silent = matches!(outcome, Err(Unseen::Unreachable(_)));
-            found.push(Sighting { endpoint: endpoint.to_string(), host: host.clone(), outcome });
-            if silent {
-                // It would not answer for another name either.
-                break;
-            }
+    for host in hosts.into_iter().take(MOST_NAMES) {
+        let patience = patience.min(until.saturating_duration_since(Instant::now()));
+        let (outcome, chain) = match self::ask(endpoint, &host, leaf, patience).await {
+            Ok((leaf, chain)) => (Ok(leaf), Some(Arc::new(chain))),
+            Err(unseen) => (Err(unseen), None),
+        };
+        let silent = matches!(outcome, Err(Unseen::Unreachable(_)));
+        let sighting = Sighting { endpoint: endpoint.to_string(), host, outcome };
+        found.push(Shown { sighting, asked: leaf.key_type, chain });
+        if silent {
+            // It would not answer for another name either.
+            break;
         }
     }
     found
+}
+
+/// Most listeners send the same chain: it is kept once.
+fn share_chains(found: &mut [Shown]) {
+    let mut known: Vec<Arc<ServedChain>> = Vec::new();
+    for chain in found.iter_mut().filter_map(|shown| shown.chain.as_mut()) {
+        match known.iter().find(|other| *other == chain) {
+            Some(same) => *chain = Arc::clone(same),
+            None => known.push(Arc::clone(chain)),
+        }
+    }
 }
 
 /// The names to ask for; a certificate without any is asked for by none.
@@ -68,118 +124,73 @@ fn names(hosts: &Hosts) -> Vec<String> {
     wanted.map(concrete).collect()
 }
 
-/// The leaf that `endpoint` shows for `host`. A server that has certificates of several kinds of key is
-/// asked for the kind of `leaf`, if it shows another first.
-async fn ask(endpoint: &Endpoint, host: &str, leaf: &Leaf, patience: Duration) -> Result<Leaf, Unseen> {
-    let first = shake_hands(endpoint, host, None, patience).await;
-    match first {
-        Ok(seen) if seen.fingerprint != leaf.fingerprint && seen.key_type != leaf.key_type => {
-            match shake_hands(endpoint, host, Some(leaf.key_type), patience).await {
-                Ok(of_that_kind) => Ok(of_that_kind),
-                // It has none of that kind: what it shows first is what counts.
-                Err(Unseen::Refused(_)) => Ok(seen),
-                Err(unreachable) => Err(unreachable),
-            }
-        }
-        other => other,
-    }
-}
-
-async fn shake_hands(
+/// The leaf that `endpoint` shows for `host`, with its chain.
+///
+/// The kind of `leaf` is asked for at once. A server with certificates of several kinds shows the right one
+/// then, whichever it prefers, and one that has this kind alone shows what it shows to everybody: one handshake
+/// for both. A server that has none of this kind refuses, by an alert or (against the standard) by hanging up.
+/// Only then is it asked for any: what it does show is what counts (a site that moves from RSA to ECDSA, and
+/// whose server still has the old one). No certificate of another kind is taken for an answer before a wider
+/// client has failed to get the right one: the refusal may have been for a curve or a cipher that is not known.
+async fn ask(
     endpoint: &Endpoint,
     host: &str,
-    only: Option<KeyType>,
+    leaf: &Leaf,
     patience: Duration,
-) -> Result<Leaf, Unseen> {
-    let witness = Arc::new(Witness::new(only));
-    let attempt = timeout(patience, connect(endpoint, host, only, Arc::clone(&witness))).await;
-    if let Some(der) = witness.leaf() {
-        return Leaf::from_der(&der).map_err(|fault| refused(endpoint, host, &fault.to_string()));
-    }
-    match attempt {
-        Err(_) => Err(unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32()))),
-        Ok(Err(Failure::Connect(error))) => Err(unreachable(endpoint, &error.to_string())),
-        // An answer of TLS is an answer; a connection that breaks off may be any trouble of the server's.
-        Ok(Err(Failure::Handshake(error))) if is_answer(&error) => {
-            Err(refused(endpoint, host, &error.to_string()))
+) -> Result<(Leaf, ServedChain), Unseen> {
+    let mut told = None;
+    'offers: for only in [Some(leaf.key_type), None] {
+        for older in [false, true] {
+            let witness = Arc::new(Witness::new(only));
+            let offer = Offer { only, older };
+            let attempt = timeout(patience, shake_hands(endpoint, host, offer, &witness)).await;
+            if let Some(ders) = witness.take() {
+                return read(leaf, ders).map_err(|why| refused(endpoint, host, &why));
+            }
+            let (unseen, next) = fate(endpoint, host, patience, attempt);
+            // The words of the first refusal are the best; who did not answer in the end is not known to refuse.
+            if told.is_none() || matches!(unseen, Unseen::Unreachable(_)) {
+                told = Some(unseen);
+            }
+            if !next {
+                break 'offers;
+            }
         }
-        Ok(Err(Failure::Handshake(error))) => Err(unreachable(endpoint, &error.to_string())),
-        Ok(Ok(())) => Err(refused(endpoint, host, "the handshake showed no certificate")),
     }
+    Err(told.unwrap_or_else(|| refused(endpoint, host, NOTHING)))
 }
 
-fn is_answer(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-enum Failure {
-    Connect(std::io::Error),
-    Handshake(std::io::Error),
-}
-
-async fn connect(
+/// Why there was no leaf, and whether another offer may be answered otherwise.
+fn fate(
     endpoint: &Endpoint,
     host: &str,
-    only: Option<KeyType>,
-    witness: Arc<Witness>,
-) -> Result<(), Failure> {
-    let Address::Tcp(address) = &endpoint.address else {
-        return Err(Failure::Connect(std::io::ErrorKind::Unsupported.into()));
-    };
-    let stream = TcpStream::connect(address.as_str()).await.map_err(Failure::Connect)?;
-    // Small messages, and the caller waits for each.
-    let _ = stream.set_nodelay(true);
-    // A name that cannot stand in a handshake is left out: an address never does.
-    let (name, sni) = match ServerName::try_from(host.to_owned()) {
-        Ok(name) => (name, true),
-        Err(_) => (ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()), false),
-    };
-    let mut config =
-        client(only, witness).map_err(|error| Failure::Handshake(std::io::Error::other(error)))?;
-    config.enable_sni = sni;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    handshake.await.map(drop).map_err(Failure::Handshake)
-}
-
-fn client(only: Option<KeyType>, witness: Arc<Witness>) -> Result<ClientConfig, rustls::Error> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider(only)))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(witness)
-        .with_no_client_auth();
-    // A resumed session shows no certificate.
-    config.resumption = Resumption::disabled();
-    Ok(config)
-}
-
-/// In TLS 1.2 the cipher suite says which kind of certificate is wanted, in 1.3 the signature schemes do.
-fn provider(only: Option<KeyType>) -> CryptoProvider {
-    let mut provider = ring::default_provider();
-    if let Some(only) = only {
-        provider.cipher_suites.retain(|suite| {
-            let name = suite.suite().as_str().unwrap_or_default();
-            match only {
-                _ if is_tls13(suite.suite()) => true,
-                KeyType::Rsa => name.contains("_RSA_"),
-                KeyType::Ecdsa | KeyType::Other => name.contains("_ECDSA_"),
-            }
-        });
+    patience: Duration,
+    attempt: Result<Result<(), Failure>, tokio::time::error::Elapsed>,
+) -> (Unseen, bool) {
+    match attempt {
+        Err(_) => (unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32())), false),
+        Ok(Err(Failure::Connect(error))) => (unreachable(endpoint, &error.to_string()), false),
+        // An answer of TLS is an answer; a connection that breaks off may be any trouble of the server's.
+        Ok(Err(Failure::BrokenOff(error))) => (unreachable(endpoint, &error.to_string()), true),
+        Ok(Err(Failure::Alert(error))) => {
+            let of_the_name =
+                matches!(error, rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName));
+            (refused(endpoint, host, &error.to_string()), !of_the_name)
+        }
+        Ok(Err(Failure::Other(error))) => (refused(endpoint, host, &error.to_string()), false),
+        Ok(Ok(())) => (refused(endpoint, host, NOTHING), false),
     }
-    provider
 }
 
-fn is_tls13(suite: CipherSuite) -> bool {
-    suite.as_str().is_some_and(|name| name.starts_with("TLS13_"))
-}
-
-/// The kind of certificate that a signature scheme is of.
-fn kind_of(scheme: SignatureScheme) -> KeyType {
-    let name = scheme.as_str().unwrap_or_default();
-    match name {
-        _ if name.starts_with("RSA") => KeyType::Rsa,
-        _ if name.starts_with("ECDSA") => KeyType::Ecdsa,
-        _ => KeyType::Other,
-    }
+/// The certificates of a handshake. Nearly always they begin with the leaf that is looked for.
+fn read(wanted: &Leaf, ders: Vec<Vec<u8>>) -> Result<(Leaf, ServedChain), String> {
+    let der = ders.first().map(Vec::as_slice).unwrap_or_default();
+    let leaf = if Fingerprint::of(der) == wanted.fingerprint {
+        wanted.clone()
+    } else {
+        Leaf::from_der(der).map_err(|fault| fault.to_string())?
+    };
+    Ok((leaf, ServedChain::new(ders)))
 }
 
 fn unreachable(endpoint: &Endpoint, why: &str) -> Unseen {

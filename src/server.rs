@@ -3,9 +3,12 @@
 mod command;
 mod nginx;
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{self, Kind, Reload};
+use crate::discover;
 use crate::problem::Problem;
 
 /// One configured server.
@@ -17,25 +20,58 @@ pub struct Server {
 
 #[derive(Debug, Clone)]
 enum Program {
-    /// nginx, told by a signal and watched through `/proc`.
+    /// nginx, watched through `/proc` however it is told.
     Nginx(nginx::Nginx),
     /// Anything, told by a command.
     Command(command::Command),
 }
 
+/// A server's workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// The processes that take connections: others after each reload.
+    pub serving: BTreeSet<i32>,
+    /// How many of earlier loads end their last connections.
+    pub draining: usize,
+}
+
+/// A reload that ended well, as far as that can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// Until new workers were there.
+    pub took: Duration,
+    /// How many workers of earlier loads ended their last connections at that time. Those of the load that is
+    /// being replaced are not told to end before 100 ms after it.
+    pub draining: usize,
+}
+
+/// A reload that did not end well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, in the server's own words where they can be had.
+    pub problem: Problem,
+    /// The files that those words name as the cause.
+    pub files: Vec<PathBuf>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, files: Vec::new() }
+    }
+}
+
 impl Server {
     /// From its part of the configuration.
     pub fn new(config: &config::Server) -> Self {
-        let program = match (&config.reload, &config.kind) {
-            (Reload::Command(argv), _) => {
-                Program::Command(command::Command::new(argv, config.reload_timeout))
+        let patience = config.reload_timeout;
+        let program = match (&config.kind, &config.reload) {
+            (Kind::Nginx(found_by), told_by) => {
+                Program::Nginx(nginx::Nginx::new(found_by.clone(), told_by.clone(), patience))
             }
-            (Reload::Signal, Kind::Nginx(found_by)) => {
-                Program::Nginx(nginx::Nginx::new(found_by.clone(), config.reload_timeout))
-            }
+            (Kind::Command, Reload::Command(argv)) => Program::Command(command::Command::new(argv, patience)),
             // The configuration refuses it; an empty command says so once more.
-            (Reload::Signal, Kind::Command) => {
-                Program::Command(command::Command::new(&[], config.reload_timeout))
+            (Kind::Command, Reload::Signal | Reload::Systemd) => {
+                Program::Command(command::Command::new(&[], patience))
             }
         };
         Self { name: config.name.clone(), program }
@@ -46,18 +82,65 @@ impl Server {
         &self.name
     }
 
+    /// What its configuration serves. Blocking.
+    ///
+    /// # Errors
+    /// It is no nginx, none is found, or its configuration's file is not known.
+    pub fn discover(&self) -> Result<discover::Found, Problem> {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.discover(),
+            Program::Command(_) => Err(Problem::new(
+                "not_discoverable",
+                format!(
+                    "what {} serves cannot be found out: it is known by its reload command only",
+                    self.name
+                ),
+                "name its sites, or use kind = \"nginx\"",
+            )),
+        }
+    }
+
+    /// The processes that serve now; `None` where it cannot be told. Quick: a few reads below `/proc`.
+    pub fn workers(&self) -> Option<Workers> {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.workers(),
+            Program::Command(_) => None,
+        }
+    }
+
     /// Reloads it and waits until it has loaded, as far as that can be seen; the wire has the last word.
     ///
     /// # Errors
     /// Why it did not load, in its own words where they can be had.
-    pub async fn reload(&self) -> Result<Duration, Problem> {
+    pub async fn reload(&self) -> Result<Loaded, Refusal> {
         match &self.program {
-            Program::Nginx(nginx) => nginx.reload().await,
-            Program::Command(command) => command.run(&self.name).await,
+            Program::Nginx(nginx) => nginx.reload(&self.name).await,
+            Program::Command(command) => {
+                let took = command.run(&self.name).await?;
+                Ok(Loaded { took, draining: 0 })
+            }
         }
     }
 
-    /// What stands in the way of a reload, without doing one.
+    /// Whether it keeps a loaded certificate over a reload when the file's inode and whole-second write time are
+    /// unchanged (nginx from 1.27.4); `false` where that is not known. Blocking: runs `nginx -V`, once.
+    pub fn keeps_unchanged(&self) -> bool {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.keeps_unchanged(),
+            Program::Command(_) => false,
+        }
+    }
+
+    /// Why the old certificate may still be served after a reload that ended well: nginx is being upgraded, and
+    /// the workers of its old program cannot be told to load. Quick, as [`Server::workers`].
+    pub fn upgrading(&self) -> Option<Problem> {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.upgrading(),
+            Program::Command(_) => None,
+        }
+    }
+
+    /// What stands in the way of a reload, without doing one. Blocking.
     pub fn obstacles(&self) -> Vec<Problem> {
         match &self.program {
             Program::Nginx(nginx) => nginx.obstacles(),

@@ -22,8 +22,30 @@ pub struct Status {
     pub watch: Watch,
     /// What keeps the ledger from being used, if anything.
     pub ledger_problem: Option<Problem>,
-    /// The sites, in the configuration's order.
+    /// The servers, in the configuration's order.
+    #[serde(default)]
+    pub servers: Vec<Server>,
+    /// The sites, in the configuration's order, then those that the servers have besides.
     pub sites: Vec<Site>,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether its own configuration tells which sites there are.
+    pub discover: bool,
+    /// How many sites it has.
+    pub sites: usize,
+    /// Its workers that take connections; `null` where that cannot be told.
+    pub workers: Option<usize>,
+    /// Its workers of earlier loads that end their last connections.
+    pub draining: Option<usize>,
+    /// When it is reloaded next, while a reload waits.
+    pub reload_at: Option<Timestamp>,
+    /// Why it cannot be followed, or refused its last reload.
+    pub problem: Option<SiteProblem>,
 }
 
 /// Whether an agent runs.
@@ -235,7 +257,9 @@ impl Site {
 impl Status {
     /// Whether all is well.
     pub fn is_well(&self) -> bool {
-        self.sites.iter().all(Site::is_well) && self.problems().next().is_none()
+        self.sites.iter().all(Site::is_well)
+            && self.problems().next().is_none()
+            && self.servers.iter().all(|server| server.problem.is_none())
     }
 
     /// Whether all is well and nothing is under way any more.
@@ -243,7 +267,7 @@ impl Status {
         self.is_well() && self.sites.iter().all(|site| site.state == "current")
     }
 
-    /// What is wrong with more than one site.
+    /// What is wrong with more than one site, but for servers.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.watch.problem.iter().chain(&self.ledger_problem)
     }

@@ -1,4 +1,4 @@
-//! File events as hints: "look at this site again", never what happened.
+//! File events as hints: "look at this again", never what happened.
 //!
 //! The folders of every link on the way to a file are watched, not the file: a watch on a file dies with
 //! its inode, and a watch on a link's target misses the link. A folder that is not there yet is awaited
@@ -16,16 +16,27 @@ use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind, RenameMod
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::agent::{Cause, SiteId};
+use crate::agent::{Cause, ServerId, SiteId};
 use crate::platform::{self, Signature};
 use crate::problem::Problem;
 use trail::Folder;
 
+/// Whose files they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// A site's certificate and key.
+    Site(SiteId),
+    /// A server's configuration.
+    Server(ServerId),
+    /// What matches the patterns of certhook's own.
+    Patterns,
+}
+
 /// What the watcher says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// Look at this site.
-    Site(SiteId, Cause),
+    /// Look at these files.
+    Look(Topic, Cause),
     /// Events were lost: look at everything.
     Lost,
 }
@@ -33,31 +44,34 @@ pub enum Hint {
 /// What is shared with the thread that reads events.
 #[derive(Default)]
 struct Shared {
-    /// The paths whose change concerns a site.
-    interest: HashMap<PathBuf, Vec<SiteId>>,
+    /// The paths whose change concerns somebody; [`ANY`] in a folder stands for all that is in it.
+    interest: HashMap<PathBuf, Vec<Topic>>,
     /// Those of them that were removed or renamed away, until [`Watcher::rearm`] takes them.
     gone: HashSet<PathBuf>,
     /// Events were lost: any of them may be gone.
     any_gone: bool,
 }
 
-/// Watches the files of all sites.
+/// The name that stands for any in a folder.
+const ANY: &str = "*";
+
+/// Watches the files of all sites and servers.
 pub struct Watcher {
     /// `None` where the system gives no events at all.
     events: Option<RecommendedWatcher>,
     shared: Arc<Mutex<Shared>>,
-    followed: HashMap<SiteId, Followed>,
+    followed: HashMap<Topic, Followed>,
     folders: HashMap<PathBuf, WatchedFolder>,
     /// Why there are no events at all.
     no_events: Option<Problem>,
 }
 
-/// One site's files.
+/// One topic's files.
 struct Followed {
     files: Vec<PathBuf>,
     entries: Vec<PathBuf>,
     folders: Vec<Folder>,
-    /// `Some` while the site's folders give no events.
+    /// `Some` while the folders give no events.
     polled: Option<Vec<Option<Signature>>>,
 }
 
@@ -94,21 +108,33 @@ impl Watcher {
         Self { events, shared, followed: HashMap::new(), folders: HashMap::new(), no_events }
     }
 
-    /// Watches a site's files from now on, in place of those it had.
-    pub fn follow(&mut self, site: SiteId, files: Vec<PathBuf>) {
-        self.forget(site);
+    /// Watches files, and whatever is in some folders, in place of what was watched for `topic`.
+    pub fn follow(&mut self, topic: Topic, mut files: Vec<PathBuf>, folders: &[PathBuf]) {
+        files.extend(folders.iter().map(|folder| folder.join(ANY)));
+        if self.followed.get(&topic).is_some_and(|followed| followed.files == files) {
+            return self.rearm(topic);
+        }
+        self.forget(topic);
         self.followed
-            .insert(site, Followed { files, entries: Vec::new(), folders: Vec::new(), polled: None });
-        self.rearm(site);
+            .insert(topic, Followed { files, entries: Vec::new(), folders: Vec::new(), polled: None });
+        self.rearm(topic);
     }
 
-    /// Sees whether links or folders on the way to a site's files have changed, and watches the new ones.
+    /// Watches nothing for `topic` any more.
+    pub fn forget(&mut self, topic: Topic) {
+        if let Some(followed) = self.followed.remove(&topic) {
+            self.with_interest(|interest| withdraw(interest, topic, &followed.entries));
+            self.release(&followed.folders);
+        }
+    }
+
+    /// Sees whether links or folders on the way to the files have changed, and watches the new ones.
     /// To be called before each look: arm, then look.
-    pub fn rearm(&mut self, site: SiteId) {
+    pub fn rearm(&mut self, topic: Topic) {
         self.note_gone();
         // Whatever changes while a watch is added is seen by going over it once more.
         for turn in 0..8 {
-            let Some(followed) = self.followed.get(&site) else { return };
+            let Some(followed) = self.followed.get(&topic) else { return };
             let (entries, folders) = trail::of_all(&followed.files);
             let wanting = |folder: &Folder| match self.folders.get(&folder.path).map(|known| &known.watch) {
                 Some(Watch::Gone) => true,
@@ -118,7 +144,7 @@ impl Watcher {
             if entries == followed.entries && folders == followed.folders && !folders.iter().any(wanting) {
                 return;
             }
-            self.enter(site, entries, folders);
+            self.enter(topic, entries, folders);
         }
     }
 
@@ -131,20 +157,20 @@ impl Watcher {
         self.no_events.as_ref().or(refused)
     }
 
-    /// How many sites are polled.
+    /// How many sites and servers are polled.
     pub fn polled(&self) -> usize {
         self.followed.values().filter(|followed| followed.polled.is_some()).count()
     }
 
-    /// The polled sites that changed since the last call.
-    pub fn poll(&mut self) -> Vec<SiteId> {
+    /// What is polled and changed since the last call.
+    pub fn poll(&mut self) -> Vec<Topic> {
         let mut changed = Vec::new();
-        for (site, followed) in &mut self.followed {
+        for (topic, followed) in &mut self.followed {
             let Some(known) = &mut followed.polled else { continue };
             let now = signatures(&followed.files);
             if now != *known {
                 *known = now;
-                changed.push(*site);
+                changed.push(*topic);
             }
         }
         changed
@@ -167,22 +193,22 @@ impl Watcher {
         }
     }
 
-    fn enter(&mut self, site: SiteId, entries: Vec<PathBuf>, folders: Vec<Folder>) {
-        let Some(followed) = self.followed.get_mut(&site) else { return };
+    fn enter(&mut self, topic: Topic, entries: Vec<PathBuf>, folders: Vec<Folder>) {
+        let Some(followed) = self.followed.get_mut(&topic) else { return };
         let old_entries = std::mem::replace(&mut followed.entries, entries.clone());
         let old_folders = std::mem::replace(&mut followed.folders, folders.clone());
         // Before the watches: that a folder goes while it is being watched must not be missed.
         self.with_interest(|interest| {
-            withdraw(interest, site, &old_entries);
+            withdraw(interest, topic, &old_entries);
             for entry in entries {
-                interest.entry(entry).or_default().push(site);
+                interest.entry(entry).or_default().push(topic);
             }
         });
         let mut silent = self.events.is_none();
         for folder in &folders {
             silent |= !self.arm(folder);
         }
-        if let Some(followed) = self.followed.get_mut(&site) {
+        if let Some(followed) = self.followed.get_mut(&topic) {
             followed.polled = match (silent, followed.polled.take()) {
                 (false, _) => None,
                 (true, Some(known)) => Some(known),
@@ -192,14 +218,7 @@ impl Watcher {
         self.release(&old_folders);
     }
 
-    fn forget(&mut self, site: SiteId) {
-        if let Some(followed) = self.followed.remove(&site) {
-            self.with_interest(|interest| withdraw(interest, site, &followed.entries));
-            self.release(&followed.folders);
-        }
-    }
-
-    fn with_interest(&self, change: impl FnOnce(&mut HashMap<PathBuf, Vec<SiteId>>)) {
+    fn with_interest(&self, change: impl FnOnce(&mut HashMap<PathBuf, Vec<Topic>>)) {
         change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).interest);
     }
 
@@ -263,11 +282,11 @@ impl Watcher {
     }
 }
 
-fn withdraw(interest: &mut HashMap<PathBuf, Vec<SiteId>>, site: SiteId, entries: &[PathBuf]) {
+fn withdraw(interest: &mut HashMap<PathBuf, Vec<Topic>>, topic: Topic, entries: &[PathBuf]) {
     for entry in entries {
-        if let Some(sites) = interest.get_mut(entry) {
-            sites.retain(|known| *known != site);
-            if sites.is_empty() {
+        if let Some(topics) = interest.get_mut(entry) {
+            topics.retain(|known| *known != topic);
+            if topics.is_empty() {
                 interest.remove(entry);
             }
         }
@@ -275,10 +294,15 @@ fn withdraw(interest: &mut HashMap<PathBuf, Vec<SiteId>>, site: SiteId, entries:
 }
 
 fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
-    files.iter().map(|file| platform::signature(file)).collect()
+    // Of a folder that is followed with all that is in it, its own tells of what comes and goes.
+    let of = |file: &PathBuf| match file.file_name() {
+        Some(name) if name == ANY => file.parent().and_then(platform::signature),
+        _ => platform::signature(file),
+    };
+    files.iter().map(of).collect()
 }
 
-/// Runs on the thread that reads events; what concerns no site ends here.
+/// Runs on the thread that reads events; what concerns nobody ends here.
 fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let event = match event {
@@ -291,13 +315,15 @@ fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: 
     };
     let Some(cause) = cause(&event.kind) else { return };
     let Shared { interest, gone, .. } = &mut *shared;
-    for (path, sites) in event.paths.iter().filter_map(|path| interest.get_key_value(path)) {
-        if is_going(&event.kind) {
+    for path in &event.paths {
+        let topics = interest.get(path).into_iter().flatten();
+        if is_going(&event.kind) && interest.contains_key(path) {
             gone.insert(path.clone());
         }
-        for site in sites {
+        let any = path.parent().and_then(|folder| interest.get(&folder.join(ANY)));
+        for topic in topics.chain(any.into_iter().flatten()) {
             // The receiver is gone only when certhook stops.
-            let _ = hints.send(Hint::Site(*site, cause));
+            let _ = hints.send(Hint::Look(*topic, cause));
         }
     }
 }

@@ -15,15 +15,23 @@ mod corpus;
 mod crashes;
 #[path = "proofs/delivery.rs"]
 mod delivery;
+#[path = "proofs/discovery.rs"]
+mod discovery;
+#[path = "proofs/following.rs"]
+mod following;
 #[path = "proofs/host.rs"]
 mod host;
 #[path = "proofs/main_job.rs"]
 mod main_job;
 #[path = "proofs/network.rs"]
 mod network;
+#[path = "proofs/nginx.rs"]
+mod nginx;
 #[path = "proofs/refusals.rs"]
 mod refusals;
 #[path = "proofs/secrets.rs"]
 mod secrets;
 #[path = "proofs/way.rs"]
 mod way;
+#[path = "proofs/wire.rs"]
+mod wire;

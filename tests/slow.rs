@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "the ground is shared with the quicker proofs")]
 
+#[path = "slow/cache.rs"]
+mod cache;
 #[path = "slow/crashes.rs"]
 mod crashes;
 #[path = "slow/disks.rs"]
@@ -18,6 +20,8 @@ mod power;
 mod renewals;
 #[path = "slow/soak.rs"]
 mod soak;
+#[path = "slow/staged.rs"]
+mod staged;
 #[path = "slow/time.rs"]
 mod time;
 #[path = "slow/tools.rs"]

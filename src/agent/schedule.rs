@@ -38,6 +38,11 @@ impl Schedule {
         }
     }
 
+    /// A key's deadline.
+    pub(super) fn of(&self, key: Key) -> Option<Instant> {
+        self.at.get(&key).copied()
+    }
+
     /// The nearest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)

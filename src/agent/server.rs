@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::schedule::Key;
 use super::{
-    ACCEPTED, Action, Agent, Cause, GATHER_SHARE, HOLD, LEAST_GATHER, OVERLAP, ServerId, SiteId, State,
+    ACCEPTED, Action, Agent, COUNT_EVERY, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, Refused,
+    ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
 
 /// A server's reloads.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) verify_timeout: Duration,
+    pub(super) setup: ServerSetup,
     /// The sites that wait for its next reload.
     ready: BTreeSet<SiteId>,
     /// When the first of them was found whole, and the last.
@@ -20,6 +21,8 @@ pub(super) struct Server {
     last: Option<Instant>,
     /// The sites of the reload in flight, and when it began.
     in_flight: Option<(BTreeSet<SiteId>, Instant)>,
+    /// When the last reload began, whatever came of it.
+    begun: Option<Instant>,
     /// When the last reload that loaded began, and when it had loaded.
     loaded: Option<(Instant, Instant)>,
     /// Sites that are being looked at, and when that began or their files were last touched: they may be
@@ -27,19 +30,46 @@ pub(super) struct Server {
     stirring: BTreeMap<SiteId, Instant>,
     /// How long a reload takes on this host, as last measured.
     pace: Duration,
+    /// The sites that failed or await a load: the next load may help them.
+    pub(super) unserved: BTreeSet<SiteId>,
+    /// The old workers that drained when they were last counted.
+    draining: Option<(Instant, usize)>,
+    /// They are being counted.
+    counting: bool,
 }
 
 impl Server {
-    pub(super) fn new(verify_timeout: Duration) -> Self {
+    pub(super) fn new(setup: ServerSetup) -> Self {
         Self {
-            verify_timeout,
+            setup,
             ready: BTreeSet::new(),
             first: None,
             last: None,
             in_flight: None,
+            begun: None,
             loaded: None,
             stirring: BTreeMap::new(),
             pace: Duration::ZERO,
+            unserved: BTreeSet::new(),
+            draining: None,
+            counting: false,
+        }
+    }
+
+    /// A site is there no more.
+    pub(super) fn leave(&mut self, site: SiteId) {
+        self.unready(site);
+        self.stirring.remove(&site);
+        self.unserved.remove(&site);
+        if let Some((sites, _)) = &mut self.in_flight {
+            sites.remove(&site);
+        }
+    }
+
+    fn unready(&mut self, site: SiteId) {
+        self.ready.remove(&site);
+        if self.ready.is_empty() {
+            (self.first, self.last) = (None, None);
         }
     }
 
@@ -51,13 +81,13 @@ impl Server {
 impl Agent {
     /// A site is looked at and not decided yet.
     pub(super) fn stir(&mut self, now: Instant, site: SiteId) {
-        let server = self.sites[site.0].server;
+        let server = self.sites[site].server;
         self.servers[server.0].stirring.insert(site, now);
     }
 
     /// A site is decided: whatever waits for it may go on.
     pub(super) fn calm(&mut self, now: Instant, site: SiteId) {
-        let server = self.sites[site.0].server;
+        let server = self.sites[site].server;
         if self.servers[server.0].stirring.remove(&site).is_some() {
             self.try_reload(now, server);
         }
@@ -65,7 +95,7 @@ impl Agent {
 
     /// A site needs a reload; it was found whole at `whole`.
     pub(super) fn want_reload(&mut self, now: Instant, site: SiteId, whole: Instant) {
-        let id = self.sites[site.0].server;
+        let id = self.sites[site].server;
         let server = &mut self.servers[id.0];
         server.stirring.remove(&site);
         server.ready.insert(site);
@@ -76,69 +106,142 @@ impl Agent {
 
     /// A site that waited for a reload is looked at again first.
     pub(super) fn withdraw(&mut self, site: SiteId) {
-        let server = &mut self.servers[self.sites[site.0].server.0];
-        server.ready.remove(&site);
-        if server.ready.is_empty() {
-            (server.first, server.last) = (None, None);
-        }
+        self.servers[self.sites[site].server.0].unready(site);
     }
 
     /// Reloads if the time has come, else says when to ask again.
-    ///
-    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed
-    /// or asked for within [`HOLD`]), but never longer than [`HOLD`] after the first.
     pub(super) fn try_reload(&mut self, now: Instant, id: ServerId) {
-        let server = &self.servers[id.0];
-        let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
+        let Some(wanted) = self.wanted(id) else {
             self.schedule.clear(Key::Server(id));
             return;
         };
-        let undecided = server.stirring.values().map(|since| *since + HOLD);
-        let wanted = undecided.fold(last + server.gather(), Instant::max);
-        let at = wanted.min(first + HOLD);
+        let urgent = self.urgent(id);
+        let server = &self.servers[id.0];
+        let allowed = server.begun.map_or(wanted, |begun| begun + server.setup.min_interval);
+        let at = wanted.max(urgent.map_or(allowed, |urgent| allowed.min(urgent)));
         if now < at {
             self.schedule.set(Key::Server(id), at);
             return;
         }
+        if urgent.is_none_or(|urgent| now < urgent) && self.must_drain(now, id, urgent) {
+            return;
+        }
+        self.reload(now, id);
+    }
+
+    /// When the sites that are ready want it; `None` while nobody does, or a reload is under way.
+    ///
+    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed
+    /// or asked for within [`HOLD`]), but never longer than [`HOLD`] after the first.
+    fn wanted(&self, id: ServerId) -> Option<Instant> {
+        let server = &self.servers[id.0];
+        let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
+            return None;
+        };
+        // Of published copies none is half-written, whatever happens to their sources.
+        let harmless =
+            |site: &SiteId| server.setup.staged && matches!(self.sites[*site].state, State::Pending { .. });
+        let undecided =
+            server.stirring.iter().filter(|(site, _)| !harmless(site)).map(|(_, since)| *since + HOLD);
+        let wanted = undecided.fold(last + server.gather(), Instant::max);
+        Some(wanted.min(first + HOLD))
+    }
+
+    /// When the first certificate ends that a ready site is to replace: that is later than anything can wait.
+    fn urgent(&self, id: ServerId) -> Option<Instant> {
+        self.servers[id.0].ready.iter().filter_map(|site| self.sites[*site].urgent_at).min()
+    }
+
+    /// Whether so many old workers drain that no more may come; they are counted first.
+    fn must_drain(&mut self, now: Instant, id: ServerId, urgent: Option<Instant>) -> bool {
+        let server = &mut self.servers[id.0];
+        let Some(most) = server.setup.max_draining else { return false };
+        match server.draining {
+            Some((counted, draining)) if now < counted + COUNT_EVERY => {
+                if draining >= most {
+                    let next = counted + COUNT_EVERY;
+                    self.schedule.set(Key::Server(id), urgent.map_or(next, |urgent| next.min(urgent)));
+                }
+                draining >= most
+            }
+            _ => {
+                if !std::mem::replace(&mut server.counting, true) {
+                    self.actions.push(Action::Count(id));
+                }
+                // Whatever becomes of the count.
+                self.schedule.set(Key::Server(id), urgent.unwrap_or(now + HOLD).min(now + HOLD));
+                true
+            }
+        }
+    }
+
+    pub(super) fn counted(&mut self, now: Instant, id: ServerId, draining: Option<usize>) {
+        let server = &mut self.servers[id.0];
+        server.counting = false;
+        server.draining = Some((now, draining.unwrap_or(0)));
+        self.try_reload(now, id);
+    }
+
+    fn reload(&mut self, now: Instant, id: ServerId) {
         self.schedule.clear(Key::Server(id));
         let server = &mut self.servers[id.0];
         let going = std::mem::take(&mut server.ready);
         (server.first, server.last) = (None, None);
         for site in &going {
-            let site = &mut self.sites[site.0];
+            let site = &mut self.sites[*site];
             site.state = State::Reloading { attempt: site.failures + 1 };
         }
         server.in_flight = Some((going, now));
+        server.begun = Some(now);
         self.actions.push(Action::Reload(id));
     }
 
-    pub(super) fn reloaded(&mut self, now: Instant, id: ServerId, outcome: Result<Duration, Problem>) {
+    pub(super) fn reloaded(&mut self, now: Instant, id: ServerId, outcome: Result<Loaded, Refused>) {
         let server = &mut self.servers[id.0];
         let Some((sites, begun)) = server.in_flight.take() else { return };
-        if let Ok(took) = outcome {
-            server.pace = took;
-            server.loaded = Some((begun, now));
-        }
-        for site in sites {
-            match &outcome {
-                Ok(_) => self.verify(now, site),
-                Err(problem) => self.failed(now, site, problem.clone()),
+        match outcome {
+            Ok(loaded) => {
+                server.pace = loaded.took;
+                server.loaded = Some((begun, now));
+                // There is one generation more to drain.
+                server.draining = None;
+                self.has_loaded(now, id, &sites, loaded);
             }
-        }
-        if outcome.is_ok() {
-            // What an earlier reload was refused for may be loaded by now.
-            let of_server = (0..self.sites.len()).map(SiteId).filter(|site| self.sites[site.0].server == id);
-            let waiting = of_server.filter(|site| matches!(self.sites[site.0].state, State::Waiting { .. }));
-            for site in waiting.collect::<Vec<_>>() {
-                self.look(now, site, Cause::Asked);
+            Err(refused) => {
+                for site in sites {
+                    self.failed(now, site, refused.for_site(site));
+                }
             }
         }
         self.try_reload(now, id);
     }
 
+    fn has_loaded(&mut self, now: Instant, id: ServerId, sites: &BTreeSet<SiteId>, loaded: Loaded) {
+        // What an earlier reload was refused for may be loaded by now.
+        self.look_at_unserved(now, id, true);
+        let mut kept_back: BTreeMap<SiteId, Problem> = loaded.kept_back.into_iter().collect();
+        let marks: BTreeMap<SiteId, _> = loaded.marks.into_iter().collect();
+        for site in sites {
+            match kept_back.remove(site) {
+                Some(problem) => self.failed(now, *site, problem),
+                None => self.verify(now, *site, marks.get(site).copied()),
+            }
+        }
+    }
+
     /// The sites of the reload in flight, if there is one.
     pub fn reloading(&self, id: ServerId) -> Option<&BTreeSet<SiteId>> {
         self.servers[id.0].in_flight.as_ref().map(|(sites, _)| sites)
+    }
+
+    /// Whether sites of the server wait for it to load its configuration, which somebody else wrote.
+    pub fn awaits_load(&self, id: ServerId) -> bool {
+        self.servers[id.0].unserved.iter().any(|site| self.sites[*site].unloaded.is_some())
+    }
+
+    /// When the server is reloaded next, while sites are ready and it is spared.
+    pub fn next_reload(&self, id: ServerId) -> Option<Instant> {
+        self.schedule.of(Key::Server(id))
     }
 
     /// Whether a reload that began before `whole` is under way, or its old workers may still answer.
@@ -153,5 +256,19 @@ impl Agent {
     pub(super) fn overlaps(&self, now: Instant, id: ServerId, whole: Instant) -> bool {
         let loaded = self.servers[id.0].loaded;
         loaded.is_some_and(|(begun, loaded)| whole <= begun && now < loaded + OVERLAP)
+    }
+}
+
+impl Refused {
+    /// What it is to one of the sites that wanted the reload.
+    fn for_site(&self, site: SiteId) -> Problem {
+        match &self.at_fault {
+            Some(at_fault) if !at_fault.contains(&site) => Problem::new(
+                "blocked",
+                format!("its server refuses every reload: {}", self.problem.message),
+                self.problem.remedy.clone(),
+            ),
+            _ => self.problem.clone(),
+        }
     }
 }

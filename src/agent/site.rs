@@ -7,7 +7,7 @@ mod wire;
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{Action, Agent, QUIET, Recorded, Seen, ServerId, Sighting, SiteId, retry_pause};
+use super::{Action, Agent, Mark, QUIET, Recorded, Seen, ServerId, Sighting, SiteId, SiteSetup, retry_pause};
 use crate::certificate::{Doubt, Fingerprint};
 use crate::problem::Problem;
 
@@ -45,6 +45,11 @@ pub enum State {
     },
     /// The ledger is writing.
     Recording,
+    /// Its server has not loaded its part of the configuration yet; whoever wrote that is awaited.
+    Awaiting {
+        /// Since when.
+        since: Instant,
+    },
     /// Something failed; it is tried again.
     Waiting {
         /// When.
@@ -64,6 +69,15 @@ struct Reloaded {
     set: Fingerprint,
     at: Instant,
     times: u8,
+    /// What the server then saw.
+    mark: Option<Mark>,
+}
+
+/// What the server is known to have loaded.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    set: Fingerprint,
+    mark: Mark,
 }
 
 /// One site.
@@ -76,6 +90,10 @@ pub struct Site {
     pub(super) touched: Option<Instant>,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// Since when its server may not have loaded its part of the configuration yet.
+    pub(super) unloaded: Option<Instant>,
+    /// The certificate that is to be replaced ends a little later.
+    pub(super) urgent_at: Option<Instant>,
     recorded: Option<Recorded>,
     disk: Option<Seen>,
     /// When the set on disk was first seen whole.
@@ -92,6 +110,8 @@ pub struct Site {
     ask_wire: bool,
     /// The set that the server was last reloaded for, when it had loaded, and how often it was in vain.
     reloaded: Option<Reloaded>,
+    /// What the server has loaded, as far as is known.
+    kept: Option<Kept>,
     sightings: Vec<Sighting>,
     probed_at: Option<Instant>,
     problem: Option<(Problem, Instant)>,
@@ -99,12 +119,15 @@ pub struct Site {
 }
 
 impl Site {
-    pub(super) fn new(server: ServerId, recorded: Option<Recorded>) -> Self {
+    pub(super) fn new(now: Instant, setup: SiteSetup) -> Self {
+        let SiteSetup { server, recorded, unloaded } = setup;
         Self {
             server,
             state: State::Unknown,
             touched: None,
             failures: 0,
+            unloaded: unloaded.then_some(now),
+            urgent_at: None,
             recorded,
             disk: None,
             whole: None,
@@ -115,6 +138,7 @@ impl Site {
             again: None,
             ask_wire: false,
             reloaded: None,
+            kept: None,
             sightings: Vec::new(),
             probed_at: None,
             problem: None,
@@ -155,11 +179,35 @@ impl Site {
     /// Whether nothing is under way and nothing is awaited but time or a repair.
     pub fn at_rest(&self) -> bool {
         let rests = match self.state {
-            State::Current | State::Waiting { .. } => true,
+            State::Current | State::Waiting { .. } | State::Awaiting { .. } => true,
             State::Pending { .. } => self.problem.is_some(),
             _ => false,
         };
         rests && self.again.is_none() && !self.unclosed
+    }
+
+    /// Its server.
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// Whether its server may not have loaded its part of the configuration yet.
+    pub fn awaits_load(&self) -> bool {
+        self.unloaded.is_some()
+    }
+
+    /// Whether a server that compares inode and whole-second write time takes the certificate's file for what it
+    /// has loaded, although it holds something else. The key's file alone does no harm: what does not belong
+    /// together nginx reads anew.
+    pub fn seems_unchanged(&self) -> bool {
+        let (Some(kept), Some(disk)) = (&self.kept, &self.disk) else { return false };
+        disk.mark == kept.mark && disk.bundle.set != kept.set
+    }
+
+    /// Whether the server was reloaded in vain for what is on disk.
+    pub fn was_reloaded_in_vain(&self) -> bool {
+        let on_disk = self.disk.as_ref().map(|disk| disk.bundle.set);
+        self.reloaded.is_some_and(|reloaded| Some(reloaded.set) == on_disk)
     }
 
     fn is_new(&self, seen: &Seen) -> bool {
@@ -187,11 +235,18 @@ impl Site {
 impl Agent {
     /// Disk, wire and record agree.
     pub(super) fn settled(&mut self, now: Instant, id: SiteId) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         site.state = State::Current;
         site.failures = 0;
         site.ask_wire = false;
-        site.reloaded = None;
+        site.unloaded = None;
+        site.urgent_at = None;
+        let seen_by_server = site.reloaded.take().and_then(|reloaded| reloaded.mark);
+        site.kept = site
+            .disk
+            .as_ref()
+            .map(|disk| Kept { set: disk.bundle.set, mark: seen_by_server.unwrap_or(disk.mark) });
+        self.servers[site.server.0].unserved.remove(&id);
         if site.problem.take().is_some() {
             self.actions.push(Action::Tell(id, None));
         }
@@ -202,10 +257,11 @@ impl Agent {
 
     pub(super) fn failed(&mut self, now: Instant, id: SiteId, problem: Problem) {
         self.complain(now, id, problem);
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         site.failures += 1;
         let retry_at = now + retry_pause(site.failures);
         site.state = State::Waiting { retry_at };
+        self.servers[site.server.0].unserved.insert(id);
         self.schedule.set(Key::Site(id), retry_at);
         if !self.look_again(now, id) {
             self.calm(now, id);
@@ -214,7 +270,7 @@ impl Agent {
 
     /// Told once for each code and text, with the first moment kept.
     pub(super) fn complain(&mut self, now: Instant, id: SiteId, problem: Problem) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         let since = match &site.problem {
             Some((known, _)) if *known == problem => return,
             Some((known, since)) if known.code == problem.code => *since,

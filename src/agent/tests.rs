@@ -1,5 +1,6 @@
 //! Every transition, in virtual time.
 
+mod changing;
 mod model;
 mod trouble;
 mod world;

@@ -1,4 +1,6 @@
-//! Whether each certificate of a file was issued by the one after it.
+//! Whether each certificate of a file was issued by the one after it, and where what a server sends ends.
+
+use std::collections::HashMap;
 
 use x509_parser::error::X509Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -34,4 +36,64 @@ fn issued_by(below: &X509Certificate<'_>, above: &X509Certificate<'_>) -> bool {
             Err(X509Error::SignatureUnsupportedAlgorithm) => true,
             Err(_) => false,
         }
+}
+
+/// The certificates that may end a chain: those that this host trusts.
+#[derive(Debug, Default)]
+pub struct Roots {
+    by_name: HashMap<Vec<u8>, Vec<Vec<u8>>>,
+}
+
+impl Roots {
+    /// Of DER bytes; what is no certificate is left out.
+    pub fn new(ders: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let mut roots = Self::default();
+        for der in ders {
+            let Ok(name) = parse(&der).map(|root| root.subject().as_raw().to_vec()) else { continue };
+            roots.by_name.entry(name).or_default().push(der);
+        }
+        roots
+    }
+
+    fn issued(&self, below: &X509Certificate<'_>) -> bool {
+        let named = self.by_name.get(below.issuer().as_raw());
+        named.into_iter().flatten().any(|root| parse(root).is_ok_and(|root| issued_by(below, &root)))
+    }
+}
+
+/// What a server sent, the leaf first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServedChain {
+    ders: Vec<Vec<u8>>,
+}
+
+impl ServedChain {
+    /// Of DER bytes, as they came.
+    pub fn new(ders: Vec<Vec<u8>>) -> Self {
+        Self { ders }
+    }
+
+    /// How many certificates there are, the leaf among them.
+    pub fn certificates(&self) -> usize {
+        self.ders.len()
+    }
+
+    /// Whether a client that trusts `roots` is sent all it needs: each certificate was issued by the next, up
+    /// to one that signs itself or that one of `roots` issued. `None` where that cannot be told: intermediates
+    /// are there, and end at an authority that this host does not know.
+    pub fn is_complete(&self, roots: &Roots) -> Option<bool> {
+        let mut below: Option<X509Certificate<'_>> = None;
+        for der in &self.ders {
+            let Ok(here) = parse(der) else { return Some(false) };
+            if below.is_some_and(|below| !issued_by(&below, &here)) {
+                return Some(false);
+            }
+            // What comes after this says nothing more: a cross-signed root, for clients that need it.
+            if issued_by(&here, &here) || roots.issued(&here) {
+                return Some(true);
+            }
+            below = Some(here);
+        }
+        if self.ders.len() > 1 { None } else { Some(false) }
+    }
 }

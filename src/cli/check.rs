@@ -3,17 +3,19 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, Result, say, say_json, show, survey};
+use super::survey::{self, Census};
+use super::{Outcome, Result, say, say_json, show};
 use crate::agent::SiteId;
-use crate::config::{Config, Mistake, Mistakes, Portal};
+use crate::config::{self, Config, Mistake, Mistakes, Portal};
 use crate::courier::as_list;
 use crate::inspect::Place;
 use crate::ledger::{Ledger, Purpose, Refusal};
 use crate::platform;
 use crate::portal;
 use crate::problem::{Problem, printable};
+use crate::roster;
 use crate::server::Server;
-use crate::watch::Watcher;
+use crate::watch::{Topic, Watcher};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,7 +42,8 @@ pub(super) fn mistaken(arguments: &Arguments, mistakes: &Mistakes) -> Outcome {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let mut found = Findings { config, mistakes: Vec::new(), good: Vec::new() };
+    let mut found =
+        Findings { config, census: survey::census(config), mistakes: Vec::new(), good: Vec::new() };
     found.state_folder();
     found.servers();
     found.watching();
@@ -87,6 +90,7 @@ fn print(arguments: &Arguments, mistakes: &[Mistake], good: &[String]) {
 
 struct Findings<'c> {
     config: &'c Config,
+    census: Census,
     mistakes: Vec<Mistake>,
     good: Vec<String>,
 }
@@ -119,12 +123,35 @@ impl Findings<'_> {
                 self.add(configured.line, problem);
             }
         }
+        let problems = std::mem::take(&mut self.census.problems);
+        for (configured, problem) in self.config.servers.iter().zip(problems) {
+            match problem {
+                // Told above.
+                Some(problem) if problem.code == "not_running" => {}
+                Some(problem) => self.add(configured.line, problem),
+                None if configured.discovers() => self.discovered(configured),
+                None => {}
+            }
+        }
+    }
+
+    fn discovered(&mut self, server: &config::Server) {
+        let of_it = |site: &&roster::Site| self.config.servers[site.settings.server].name == server.name;
+        let sites = self.census.sites.iter().filter(of_it).count();
+        self.good.push(format!("{} has {}", server.name, show::count(sites, "certificate")));
+        let left_out: usize = self.census.found.iter().flatten().map(|found| found.left_out.len()).sum();
+        if left_out > 0 {
+            self.good.push(format!(
+                "{} left out; `certhook discover` tells why",
+                show::count(left_out, "certificate or listener")
+            ));
+        }
     }
 
     fn watching(&mut self) {
         let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
-        for (index, site) in self.config.sites.iter().enumerate() {
-            watcher.follow(SiteId(index), Place::of(site).files());
+        for (index, site) in self.census.sites.iter().enumerate() {
+            watcher.follow(Topic::Site(SiteId(index)), Place::of(&site.settings).files(), &[]);
         }
         match (watcher.problem(), watcher.polled()) {
             (Some(problem), _) => self.add(0, problem.clone()),
@@ -137,8 +164,9 @@ impl Findings<'_> {
     }
 
     async fn sites(&mut self) {
-        let sites: Vec<_> = self.config.sites.iter().collect();
-        for (site, finding) in sites.iter().zip(survey::look(&sites).await) {
+        let sites: Vec<config::Site> = self.census.sites.iter().map(|site| site.settings.clone()).collect();
+        let asked: Vec<_> = sites.iter().collect();
+        for (site, finding) in sites.iter().zip(survey::look(&asked).await) {
             match &finding.seen {
                 Err(incomplete) => self.add(site.line, incomplete.problem.clone()),
                 Ok(seen) => {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::problem::{Problem, printable};
-use crate::status::{Site, Status};
+use crate::status::{Server, Site, SiteProblem, Status};
 
 /// Every site, a line each, with what is wrong below it.
 pub(super) fn status(status: &Status) -> String {
@@ -17,6 +17,7 @@ pub(super) fn status(status: &Status) -> String {
     }
     out.push(String::new());
     out.push(footer(status));
+    out.extend(status.servers.iter().flat_map(server));
     out.extend(of_all(status));
     out.join("\n")
 }
@@ -33,8 +34,26 @@ pub(super) fn summary(status: &Status) -> String {
         out.push(format!("{}: {}", printable(&site.name, 120), site.state));
         out.extend(troubles(site));
     }
+    out.extend(status.servers.iter().flat_map(server));
     out.extend(of_all(status));
     out.join("\n")
+}
+
+/// What is to be known of a server: nothing, where all is as usual.
+fn server(server: &Server) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(draining @ 1..) = server.draining {
+        out.push(format!("{}: {} of earlier loads still drain", server.name, count(draining, "worker")));
+    }
+    if let Some(at) = server.reload_at {
+        out.push(format!("{}: reloaded next at {at}", server.name));
+    }
+    if let Some(problem) = &server.problem {
+        let SiteProblem { code, message, remedy, .. } = problem;
+        out.push(format!("! {}: {code}: {}", server.name, printable(message, 500)));
+        out.push(format!("  {}", printable(remedy, 500)));
+    }
+    out
 }
 
 /// What is wrong with more than one site.

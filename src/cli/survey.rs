@@ -10,11 +10,15 @@ use tokio::time::sleep;
 
 use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, Recorded, Seen, Sighting};
-use crate::config::{Config, Site};
+use crate::certificate::ServedChain;
+use crate::config::{self, Config, Site};
+use crate::discover::Found;
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
 use crate::probe;
 use crate::problem::Problem;
+use crate::roster;
+use crate::server::Server;
 use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.
@@ -22,10 +26,36 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Sites that are asked at once.
 const AT_ONCE: usize = 16;
 
+/// The sites that there are now, and what is wrong with each server's configuration.
+pub(super) struct Census {
+    pub(super) sites: Vec<roster::Site>,
+    pub(super) found: Vec<Option<Found>>,
+    pub(super) problems: Vec<Option<Problem>>,
+}
+
+/// Asks the servers what they have.
+pub(super) fn census(config: &Config) -> Census {
+    let ask = |server: &config::Server| server.discovers().then(|| Server::new(server).discover());
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    for answer in config.servers.iter().map(ask) {
+        let (have, problem) = match answer {
+            Some(Ok(have)) => (Some(have.clone()), have.problem),
+            Some(Err(problem)) => (None, Some(problem)),
+            None => (None, None),
+        };
+        found.push(have);
+        problems.push(problem);
+    }
+    Census { sites: roster::draw(config, &found).sites, found, problems }
+}
+
 /// One site's disk and wire.
 pub(super) struct Finding {
     pub(super) seen: Result<Seen, Incomplete>,
     pub(super) sightings: Vec<Sighting>,
+    /// What was sent with each of them.
+    pub(super) chains: Vec<Option<Arc<ServedChain>>>,
 }
 
 impl Finding {
@@ -64,19 +94,27 @@ pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
 async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let _permit = permits.acquire_owned().await;
     let seen = inspect(&Place::of(&site), Timestamp::now());
-    let Ok(set) = &seen else { return Finding { seen, sightings: Vec::new() } };
-    let mut sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
+    let Ok(set) = &seen else {
+        return Finding { seen, sightings: Vec::new(), chains: Vec::new() };
+    };
+    let (mut sightings, mut chains) = shown(&site, set).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
         sleep(ACCEPTED).await;
-        sightings = probe::sightings(&site.verify, &set.bundle.leaf, PATIENCE).await;
+        (sightings, chains) = shown(&site, set).await;
     }
-    Finding { seen, sightings }
+    Finding { seen, sightings, chains }
+}
+
+async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<ServedChain>>>) {
+    let shown = probe::look(&site.verify, &set.bundle.leaf, PATIENCE).await;
+    shown.into_iter().map(|shown| (shown.sighting, shown.chain)).unzip()
 }
 
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
-    let sites: Vec<&Site> = config.sites.iter().collect();
-    let findings = look(&sites).await;
+    let Census { sites, problems, .. } = census(config);
+    let settings: Vec<&Site> = sites.iter().map(|site| &site.settings).collect();
+    let findings = look(&settings).await;
     let now = Timestamp::now();
     let read = || {
         let ledger = Ledger::open_existing(&config.state_dir)?;
@@ -96,7 +134,36 @@ pub(super) async fn status(config: &Config) -> Status {
         portal,
         watch: Watch::default(),
         ledger_problem,
+        servers: config
+            .servers
+            .iter()
+            .zip(problems)
+            .enumerate()
+            .map(|(index, (server, problem))| tell_server(server, problem, count(&sites, index), now))
+            .collect(),
         sites: told,
+    }
+}
+
+fn count(sites: &[roster::Site], server: usize) -> usize {
+    sites.iter().filter(|site| site.settings.server == server).count()
+}
+
+fn tell_server(
+    server: &config::Server,
+    problem: Option<Problem>,
+    sites: usize,
+    now: Timestamp,
+) -> status::Server {
+    let workers = Server::new(server).workers();
+    status::Server {
+        name: server.name.clone(),
+        discover: server.discovers(),
+        sites,
+        workers: workers.as_ref().map(|workers| workers.serving.len()),
+        draining: workers.map(|workers| workers.draining),
+        reload_at: None,
+        problem: problem.map(|problem| SiteProblem::since(&problem, now)),
     }
 }
 
@@ -104,15 +171,16 @@ type Told = (Option<Portal>, Vec<status::Site>);
 
 fn tell_all(
     config: &Config,
-    sites: &[&Site],
+    sites: &[roster::Site],
     findings: &[Finding],
     recorded: &HashMap<String, Recorded>,
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
-    let told = sites.iter().zip(findings).map(|(site, finding)| {
-        tell(config, site, finding, recorded.get(&config.site_key(site)), ledger, now)
-    });
+    let told = sites
+        .iter()
+        .zip(findings)
+        .map(|(site, finding)| tell(config, &site.settings, finding, recorded.get(&site.key), ledger, now));
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
 

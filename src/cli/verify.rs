@@ -1,5 +1,8 @@
 //! `certhook verify`: handshakes now.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -7,9 +10,11 @@ use super::survey::{self, Finding};
 use super::{Outcome, Result, say, say_json, show};
 use crate::agent::judge::Wire;
 use crate::agent::{Sighting, Unseen};
+use crate::certificate::{KeyType, Leaf, Roots, ServedChain};
 use crate::config::{Config, Site};
 use crate::ledger::Ledger;
 use crate::problem::{Problem, printable};
+use crate::roster;
 use crate::status;
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +43,8 @@ struct Verdict {
 struct OnDisk {
     fingerprint: String,
     not_after: Timestamp,
+    days_left: i64,
+    key_type: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,24 +53,33 @@ struct OnWire {
     host: String,
     fingerprint: Option<String>,
     not_after: Option<Timestamp>,
+    days_left: Option<i64>,
+    key_type: Option<&'static str>,
+    /// Unknown where the chain ends at an authority that this host does not know.
+    chain_complete: Option<bool>,
     matches: bool,
     error: Option<String>,
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let sites: Vec<&Site> =
-        config.sites.iter().filter(|site| may_be_called(site, &arguments.names)).collect();
+    let census = survey::census(config);
+    let may_be = |site: &&roster::Site| may_be_called(&site.settings, &arguments.names);
+    let sites: Vec<&roster::Site> = census.sites.iter().filter(may_be).collect();
+    let asked: Vec<&Site> = sites.iter().map(|site| &site.settings).collect();
     // What was recorded tells an older certificate from another site's; without it the names do.
     let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
     let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
-    let findings = survey::look(&sites).await;
+    let findings = survey::look(&asked).await;
+    let now = Timestamp::now();
+    let mut chains = Chains::default();
     let verdicts: Vec<Verdict> = sites
         .iter()
         .zip(&findings)
         .map(|(site, finding)| {
-            let known = recorded.get(&config.site_key(site));
+            let known = recorded.get(&site.key);
             let ok = finding.wire(known) == Some(Wire::Served);
-            verdict(config, site, finding, ok, finding.problem(known))
+            let problem = finding.problem(known);
+            Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
         .filter(|verdict| {
             arguments.names.is_empty() || arguments.names.iter().any(|name| verdict.is_called(name))
@@ -75,7 +91,13 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         let message = format!("there is no site {}", printable(name, 100));
         return Err(Problem::new("no_such_site", message, "see certhook status for the names"));
     }
-    let well = verdicts.iter().all(|verdict| verdict.ok);
+    for (server, problem) in config.servers.iter().zip(&census.problems) {
+        if let Some(problem) = problem {
+            super::complain(&format!("{}: {problem}", server.name));
+        }
+    }
+    let followed = census.problems.iter().all(Option::is_none);
+    let well = followed && verdicts.iter().all(|verdict| verdict.ok);
     if arguments.json {
         say_json(&verdicts);
     } else {
@@ -97,58 +119,94 @@ impl Verdict {
     }
 }
 
-fn verdict(config: &Config, site: &Site, finding: &Finding, ok: bool, problem: Option<Problem>) -> Verdict {
+fn verdict(config: &Config, site: &Site, finding: &Finding, chains: &mut Chains, now: Timestamp) -> Verdict {
     let leaf = finding.seen.as_ref().ok().map(|seen| &seen.bundle.leaf);
+    let wire = finding.sightings.iter().zip(&finding.chains);
     Verdict {
         name: status::display_name(site, leaf),
         certificate: site.certificate.display().to_string(),
         server: config.servers[site.server].name.clone(),
-        ok,
-        on_disk: leaf
-            .map(|leaf| OnDisk { fingerprint: leaf.fingerprint.to_string(), not_after: leaf.not_after }),
-        wire: finding
-            .sightings
-            .iter()
-            .map(|sighting| on_wire(sighting, leaf.map(|leaf| leaf.fingerprint.to_string())))
+        ok: false,
+        on_disk: leaf.map(|leaf| OnDisk {
+            fingerprint: leaf.fingerprint.to_string(),
+            not_after: leaf.not_after,
+            days_left: days_left(leaf, now),
+            key_type: key_type(leaf),
+        }),
+        wire: wire
+            .map(|(sighting, chain)| {
+                let complete = chain.as_ref().and_then(|chain| chains.is_complete(chain));
+                on_wire(sighting, leaf, complete, now)
+            })
             .collect(),
-        problem,
+        problem: None,
     }
 }
 
-fn on_wire(sighting: &Sighting, disk: Option<String>) -> OnWire {
+fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain_complete: Option<bool>, now: Timestamp) -> OnWire {
     let leaf = sighting.outcome.as_ref().ok();
-    let fingerprint = leaf.map(|leaf| leaf.fingerprint.to_string());
     OnWire {
         endpoint: sighting.endpoint.clone(),
         host: sighting.host.clone(),
-        matches: fingerprint.is_some() && fingerprint == disk,
-        fingerprint,
+        fingerprint: leaf.map(|leaf| leaf.fingerprint.to_string()),
         not_after: leaf.map(|leaf| leaf.not_after),
+        days_left: leaf.map(|leaf| days_left(leaf, now)),
+        key_type: leaf.map(key_type),
+        chain_complete,
+        matches: leaf.zip(disk).is_some_and(|(leaf, disk)| leaf.fingerprint == disk.fingerprint),
         error: sighting.outcome.as_ref().err().map(|unseen| match unseen {
             Unseen::Unreachable(problem) | Unseen::Refused(problem) => problem.message.clone(),
         }),
     }
 }
 
+/// Whole days; negative once it has expired.
+fn days_left(leaf: &Leaf, now: Timestamp) -> i64 {
+    leaf.not_after.duration_since(now).as_hours().div_euclid(24)
+}
+
+fn key_type(leaf: &Leaf) -> &'static str {
+    match leaf.key_type {
+        KeyType::Rsa => "rsa",
+        KeyType::Ecdsa => "ecdsa",
+        KeyType::Other => "other",
+    }
+}
+
+/// What is known of chains: most handshakes show one that was judged before.
+#[derive(Default)]
+struct Chains {
+    roots: Option<Roots>,
+    judged: HashMap<Arc<ServedChain>, Option<bool>>,
+}
+
+impl Chains {
+    fn is_complete(&mut self, chain: &Arc<ServedChain>) -> Option<bool> {
+        if let Some(known) = self.judged.get(chain) {
+            return *known;
+        }
+        let roots = self.roots.get_or_insert_with(|| {
+            let found = rustls_native_certs::load_native_certs().certs;
+            Roots::new(found.into_iter().map(|der| der.to_vec()))
+        });
+        let complete = chain.is_complete(roots);
+        self.judged.insert(Arc::clone(chain), complete);
+        complete
+    }
+}
+
+/// So many listeners of a site that show the same have a row each; more of them share one.
+const FEW: usize = 4;
+
+const HEAD: [&str; 10] =
+    ["", "SITE", "HOST", "ENDPOINT", "KEY", "ON DISK", "ON THE WIRE", "EXPIRES", "DAYS", "CHAIN"];
+
+/// A row for each site, listener and kind of key; what differs is never hidden behind what agrees.
 fn text(verdicts: &[Verdict]) -> String {
-    let mut rows =
-        vec![["", "SITE", "HOST", "ENDPOINT", "ON DISK", "ON THE WIRE", "EXPIRES"].map(str::to_owned)];
-    let short = |fingerprint: &str| fingerprint[..fingerprint.len().min(12)].to_owned();
+    let mut rows = vec![HEAD.map(str::to_owned)];
     let mut notes = Vec::new();
     for verdict in verdicts {
-        let disk = verdict.on_disk.as_ref().map_or("-".to_owned(), |disk| short(&disk.fingerprint));
-        for seen in &verdict.wire {
-            let days = seen.not_after.map(|at| at.duration_since(Timestamp::now()).as_hours().div_euclid(24));
-            rows.push([
-                if seen.matches { "" } else { "!" }.to_owned(),
-                printable(&verdict.name, 120),
-                printable(&seen.host, 120),
-                seen.endpoint.clone(),
-                disk.clone(),
-                seen.fingerprint.as_deref().map_or("-".to_owned(), short),
-                days.map_or("-".to_owned(), show::count_days),
-            ]);
-        }
+        rows.extend(of_site(verdict));
         if let Some(problem) = &verdict.problem {
             notes.push(format!(
                 "! {}: {}\n  {}",
@@ -161,4 +219,85 @@ fn text(verdicts: &[Verdict]) -> String {
     let mut out = show::table(&rows);
     out.extend(notes);
     out.join("\n")
+}
+
+fn of_site(verdict: &Verdict) -> Vec<[String; 10]> {
+    // The hosts of one listener that are shown the same.
+    let mut listeners: Vec<(&OnWire, usize)> = Vec::new();
+    for seen in &verdict.wire {
+        match listeners.iter_mut().find(|(other, _)| other.endpoint == seen.endpoint && seen.shows_as(other))
+        {
+            Some((_, hosts)) => *hosts += 1,
+            None => listeners.push((seen, 1)),
+        }
+    }
+    // The listeners of a site that agree with the disk, where they are many.
+    let mut folded: Vec<(&OnWire, usize, usize)> = Vec::new();
+    for (seen, hosts) in &listeners {
+        let alike = |(other, of_other): &&(&OnWire, usize)| {
+            other.shows_as(seen) && of_other == hosts && other.host == seen.host
+        };
+        let many = seen.matches && listeners.iter().filter(alike).count() > FEW;
+        match folded.iter_mut().find(|(other, of_other, _)| many && alike(&&(*other, *of_other))) {
+            Some((_, _, listeners)) => *listeners += 1,
+            None => folded.push((seen, *hosts, 1)),
+        }
+    }
+    if folded.is_empty() {
+        return vec![row(verdict, None, 0, 0)];
+    }
+    folded.into_iter().map(|(seen, hosts, listeners)| row(verdict, Some(seen), hosts, listeners)).collect()
+}
+
+impl OnWire {
+    /// Whether a reader sees the same in both.
+    fn shows_as(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+            && self.matches == other.matches
+            && self.chain_complete == other.chain_complete
+    }
+}
+
+fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize) -> [String; 10] {
+    let none = || "-".to_owned();
+    let and_more = |first: &str, count: usize| match count {
+        0 | 1 => first.to_owned(),
+        _ => format!("{first} (+{})", count - 1),
+    };
+    let short = |fingerprint: &str| fingerprint[..fingerprint.len().min(12)].to_owned();
+    let disk = verdict.on_disk.as_ref();
+    let fingerprint = seen.and_then(|seen| seen.fingerprint.as_deref());
+    // What clients see; where nobody sees anything, what is on disk.
+    let ends = seen.and_then(|seen| seen.not_after).or(disk.map(|disk| disk.not_after));
+    let days = seen.and_then(|seen| seen.days_left).or(disk.map(|disk| disk.days_left));
+    let key = match (disk.map(|disk| disk.key_type), seen.and_then(|seen| seen.key_type)) {
+        (Some(disk), Some(shown)) if disk != shown => format!("{} (sent: {})", upper(disk), upper(shown)),
+        (Some(key), _) | (None, Some(key)) => upper(key),
+        (None, None) => none(),
+    };
+    [
+        if seen.is_some_and(|seen| seen.matches) { "" } else { "!" }.to_owned(),
+        printable(&verdict.name, 120),
+        seen.map_or_else(none, |seen| match seen.host.as_str() {
+            "" => and_more("(none)", hosts),
+            host => and_more(&printable(host, 120), hosts),
+        }),
+        seen.map_or_else(none, |seen| and_more(&printable(&seen.endpoint, 120), listeners)),
+        key,
+        disk.map_or_else(none, |disk| short(&disk.fingerprint)),
+        fingerprint.map_or_else(none, short),
+        ends.map_or_else(none, |at| at.strftime("%Y-%m-%d").to_string()),
+        days.map_or_else(none, |days| if days < 0 { "expired".to_owned() } else { days.to_string() }),
+        match (fingerprint, seen.and_then(|seen| seen.chain_complete)) {
+            (None, _) => "-",
+            (_, Some(true)) => "yes",
+            (_, Some(false)) => "no",
+            (_, None) => "?",
+        }
+        .to_owned(),
+    ]
+}
+
+fn upper(key_type: &str) -> String {
+    if key_type == "other" { key_type.to_owned() } else { key_type.to_uppercase() }
 }

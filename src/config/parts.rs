@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::raw::{At, File, Section};
-use super::{Ask, Config, Endpoint, KeyAt, Kind, Nginx, Portal, Server, Site, Watch};
+use super::raw::{self, At, File, Section};
+use super::{Ask, Config, Endpoint, KeyAt, Kind, Nginx, Portal, Server, Site, Watch, stars};
 
 /// An address that a web request may go to: https, or http on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,13 @@ pub struct SecretSource {
 pub enum Reload {
     /// SIGHUP to nginx's master.
     Signal,
+    /// `systemctl reload` of nginx's unit.
+    Systemd,
     /// A program and its arguments, run without a shell.
     Command(Vec<String>),
 }
 
+const STATE_DIR: &str = "/var/lib/certhook";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every `[server.NAME]` by its name, and those without a mistake: a site may name any of the first.
@@ -47,9 +50,21 @@ struct Servers {
     sound: Vec<Server>,
 }
 
+/// A configuration that says nothing.
+pub(super) fn empty() -> Config {
+    Config {
+        path: PathBuf::new(),
+        state_dir: PathBuf::from(STATE_DIR),
+        portal: None,
+        watch: watch(None),
+        servers: vec![default_server()],
+        sites: Vec::new(),
+    }
+}
+
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let mut top = file.top();
-    let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from("/var/lib/certhook"));
+    let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from(STATE_DIR));
     let portal = top.section("portal").map(|section| portal(file, section));
     top.later("renewal", "scheduling renewals");
     let watch = watch(top.section("watch"));
@@ -64,12 +79,12 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         servers.sound.push(server);
     }
     let sections = top.list("site");
-    if sections.as_ref().is_some_and(Vec::is_empty) {
+    if sections.as_ref().is_some_and(Vec::is_empty) && !servers.sound.iter().any(Server::discovers) {
         file.mistake(
             0,
             "no_site",
             "the configuration names no site",
-            "add a [[site]] with certificate, key and verify",
+            "write discover = true below [server.nginx], or add a [[site]] with certificate, key and verify",
         );
     }
     let sites: Vec<Option<Site>> =
@@ -90,6 +105,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         sites: sites?,
     };
     keys_differ(file, &config);
+    copies_differ(file, &config);
     Some(config)
 }
 
@@ -203,6 +219,9 @@ fn default_server() -> Server {
         reload: Reload::Signal,
         verify_timeout: 10 * SECOND,
         reload_timeout: 60 * SECOND,
+        min_interval: Duration::ZERO,
+        max_draining: None,
+        stage: None,
     }
 }
 
@@ -213,6 +232,10 @@ fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option
     let reload = section.string_or_strings("reload");
     let verify_timeout = section.duration("verify_timeout", 10 * SECOND);
     let reload_timeout = section.duration("reload_timeout", 60 * SECOND);
+    let min_interval = section.duration("min_interval", Duration::ZERO);
+    let max_draining = section.integer("max_draining", 1..1_000_000).map(|at| at.value);
+    let stage_given = section.has("stage");
+    let stage = path(file, section.string("stage"));
     let kind_name = kind.as_ref().map_or("nginx", |at| at.value.as_str());
     let kind_line = kind.as_ref().map_or(line, |at| at.line);
     let kind = match kind_name {
@@ -244,24 +267,46 @@ fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option
         return None;
     }
     let reload = reload_of(file, line, &kind, reload)?;
-    Some(Server { name, line, kind, reload, verify_timeout, reload_timeout })
+    if stage_given && stage.is_none() {
+        return None;
+    }
+    Some(Server {
+        name,
+        line,
+        kind,
+        reload,
+        verify_timeout,
+        reload_timeout,
+        min_interval,
+        max_draining: max_draining.and_then(|most| usize::try_from(most).ok()),
+        stage,
+    })
 }
 
 fn nginx(file: &File<'_>, section: &mut Section<'_, '_>) -> Nginx {
-    if let Some(At { value: true, line }) = section.boolean("discover") {
-        let message = "discover = true cannot be done by this version yet";
-        file.mistake(line, "not_yet", message, "leave the line out and name each site in a [[site]]");
-    }
-    section.later("stage", "publishing staged copies");
-    section.later("unit", "asking systemd for the server");
+    let discover = section.boolean("discover").is_some_and(|at| at.value);
+    let unit = section.string("unit").and_then(|at| unit(file, at));
     let mut file_at = |key| path(file, section.string(key));
     Nginx {
+        discover,
         binary: file_at("binary"),
         config: file_at("config"),
         prefix: file_at("prefix"),
+        unit,
         pid_file: file_at("pid_file"),
         pre_check: section.boolean("pre_check").is_some_and(|at| at.value),
     }
+}
+
+/// It becomes an argument of `systemctl`.
+fn unit(file: &File<'_>, at: At<String>) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    if at.value.chars().all(fits) && !at.value.starts_with('-') {
+        return Some(at.value);
+    }
+    let message = format!("unit = {:?} is not the name of a unit", at.value);
+    file.mistake(at.line, "bad_value", message, "write it like \"nginx.service\"");
+    None
 }
 
 fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<String>>>) -> Option<Reload> {
@@ -269,15 +314,7 @@ fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<Str
     match (kind, words) {
         (Kind::Nginx(_), None) => Some(Reload::Signal),
         (Kind::Nginx(_), Some((_, [word]))) if word == "signal" => Some(Reload::Signal),
-        (_, Some((line, [word]))) if word == "systemd" => {
-            file.mistake(
-                line,
-                "not_yet",
-                "reload = \"systemd\" cannot be done by this version yet",
-                "use \"signal\" or [\"program\", \"argument\"]",
-            );
-            None
-        }
+        (Kind::Nginx(_), Some((_, [word]))) if word == "systemd" => Some(Reload::Systemd),
         (_, Some((_, words))) if Path::new(&words[0]).is_absolute() => Some(Reload::Command(words.to_vec())),
         (_, Some((line, _))) => {
             let message = "reload must name its program by its full path";
@@ -312,10 +349,12 @@ fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Opt
     let server_given = section.has("server");
     let server = section.string("server");
     let certificate = section.required("certificate", "\"/etc/ssl/contoso-com/fullchain.pem\"");
-    let certificate = path(file, certificate);
+    let certificate = certificate.and_then(|at| path_or_pattern(file, at));
     let key = section.string("key");
     let verify_given = section.has("verify");
-    let verify = section.strings("verify");
+    let verify = section.asks("verify");
+    let stage_as_given = section.has("stage_as");
+    let stage_as = section.string("stage_as").and_then(|at| stage_as(file, at));
     let hosts = section.strings("hosts").map_or_else(Vec::new, |at| at.value);
     let report = section.boolean("report").is_none_or(|at| at.value);
     section.close();
@@ -326,28 +365,59 @@ fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Opt
         None => only_server(file, servers, line),
     };
     let verify = match verify {
-        Some(texts) => endpoints(file, &texts),
+        Some(given) => asks(file, given, &hosts),
         None if verify_given => None,
+        // Told by the server's configuration.
+        None if server.is_some_and(|server| servers.sound[server].discovers()) => Some(Vec::new()),
         None => no_verify(file, line),
     };
     let key = match key {
         Some(At { value, .. }) if value.starts_with("engine:") || value.starts_with("store:") => {
             Some(KeyAt::Elsewhere(value))
         }
-        Some(at) => path(file, Some(at)).map(KeyAt::File),
+        Some(at) => path_or_pattern(file, at).map(KeyAt::File),
         None => certificate.clone().map(KeyAt::File),
     };
-    let ask = |endpoint| Ask { endpoint, hosts: hosts.clone() };
+    if stage_as_given && stage_as.is_none() {
+        return None;
+    }
+    if let (Some(certificate), Some(KeyAt::File(key))) = (&certificate, &key) {
+        let of_one = name.is_some() || id.is_some() || stage_as.is_some();
+        pattern_fits(file, line, (certificate, key), of_one)?;
+    }
     Some(Site {
         line,
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
-        verify: verify?.into_iter().map(ask).collect(),
+        verify: verify?,
+        stage_as,
         server: server?,
         certificate: certificate?,
         key: key?,
         report,
     })
+}
+
+/// A pattern stands for many sites: what belongs to one cannot be said of it.
+fn pattern_fits(
+    file: &File<'_>,
+    line: usize,
+    (certificate, key): (&Path, &Path),
+    of_one: bool,
+) -> Option<()> {
+    let count = stars(certificate);
+    if count != stars(key) {
+        let message = "certificate and key must have a * at the same places";
+        let remedy = "write them like \"/etc/ssl/*/fullchain.pem\" and \"/etc/ssl/*/privkey.pem\"";
+        file.mistake(line, "bad_pattern", message, remedy);
+        return None;
+    }
+    if count > 0 && of_one {
+        let message = "a pattern stands for many certificates, which cannot share name, id or stage_as";
+        file.mistake(line, "bad_pattern", message, "leave those out, or write the path out");
+        return None;
+    }
+    Some(())
 }
 
 fn server_named(file: &File<'_>, servers: &Servers, wanted: &At<String>) -> Option<usize> {
@@ -367,7 +437,7 @@ fn only_server(file: &File<'_>, servers: &Servers, line: usize) -> Option<usize>
     (servers.sound.len() == 1).then_some(0)
 }
 
-fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Endpoint>> {
+fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Ask>> {
     file.mistake(
         line,
         "no_verify",
@@ -377,17 +447,33 @@ fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Endpoint>> {
     None
 }
 
-fn endpoints(file: &File<'_>, given: &At<Vec<String>>) -> Option<Vec<Endpoint>> {
-    let parsed = given.value.iter().map(|text| {
-        let endpoint = Endpoint::parse(text);
+fn asks(file: &File<'_>, given: Vec<raw::Ask>, of_all: &[String]) -> Option<Vec<Ask>> {
+    let parsed = given.into_iter().map(|raw::Ask { at: At { value, line }, hosts }| {
+        let endpoint = Endpoint::parse(&value);
         if endpoint.is_none() {
-            let message = format!("verify: {text:?} is not an address");
-            let remedy = "write it like \"127.0.0.1:443\" or \"[::1]:443\"";
-            file.mistake(given.line, "bad_value", message, remedy);
+            let message = format!("verify: {value:?} is not an address");
+            let remedy = "write it like \"127.0.0.1:443\", \"[::1]:443\" or \"unix:/run/nginx.sock\"";
+            file.mistake(line, "bad_value", message, remedy);
         }
-        endpoint
+        Some(Ask { endpoint: endpoint?, hosts: hosts.unwrap_or_else(|| of_all.to_vec()) })
     });
     parsed.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// It becomes the name of a link in the server's `stage`.
+fn stage_as(file: &File<'_>, at: At<String>) -> Option<String> {
+    let fits = at.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if fits && !at.value.starts_with('.') && at.value.len() <= 100 {
+        return Some(at.value);
+    }
+    let message = "stage_as may hold letters, digits, dots and dashes only, at most 100";
+    file.mistake(
+        at.line,
+        "bad_value",
+        message,
+        "write a name for the folder of the copy, like \"contoso.com\"",
+    );
+    None
 }
 
 /// Two sites of one name on one server could not be told apart, in `status` and in the ledger.
@@ -399,6 +485,24 @@ fn names_differ(file: &File<'_>, sites: &[&Site]) {
         if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {
             let message = format!("{} is a site already, at line {}", site.label(), first.line);
             file.mistake(site.line, "same_site", message, "leave one of the two out, or the name of one");
+        }
+    }
+}
+
+/// Two sites whose copies had one name would replace each other's.
+fn copies_differ(file: &File<'_>, config: &Config) {
+    let mut known = BTreeMap::new();
+    for site in &config.sites {
+        let Some(stage) = &config.servers[site.server].stage else { continue };
+        // What a pattern stands for is not known here.
+        if site.is_pattern() {
+            continue;
+        }
+        let copy = stage.join(site.copy_name());
+        if let Some(first) = known.insert(copy.clone(), site) {
+            let message =
+                format!("{} is the copy of another site already, at line {}", copy.display(), first.line);
+            file.mistake(site.line, "same_site", message, "give one of them stage_as = \"another-name\"");
         }
     }
 }
@@ -421,13 +525,19 @@ fn keys_differ(file: &File<'_>, config: &Config) {
 
 fn path(file: &File<'_>, given: Option<At<String>>) -> Option<PathBuf> {
     let At { value, line } = given?;
-    if value.contains(['*', '?']) {
-        file.mistake(
-            line,
-            "not_yet",
-            format!("{value}: patterns cannot be used by this version yet"),
-            "write one [[site]] for each",
-        );
+    if value.contains('*') {
+        let message = format!("{value}: a pattern can stand for a site's certificate and key only");
+        file.mistake(line, "bad_pattern", message, "write the path out");
+        return None;
+    }
+    path_or_pattern(file, At { value, line })
+}
+
+/// A full path that may hold a star.
+fn path_or_pattern(file: &File<'_>, At { value, line }: At<String>) -> Option<PathBuf> {
+    if value.contains('?') || value.split('/').any(|part| part.matches('*').count() > 1) {
+        let message = format!("{value}: a pattern may hold one * between two slashes, and nothing else");
+        file.mistake(line, "bad_pattern", message, "write it like \"/etc/ssl/*/fullchain.pem\"");
         return None;
     }
     if value.contains('\0') || !Path::new(&value).is_absolute() {

@@ -23,6 +23,12 @@ pub(super) struct At<T> {
     pub(super) line: usize,
 }
 
+/// An entry of `verify`: an address, or a table of one with the names to ask for there.
+pub(super) struct Ask {
+    pub(super) at: At<String>,
+    pub(super) hosts: Option<Vec<String>>,
+}
+
 /// The text, and the mistakes found in it so far.
 pub(super) struct File<'t> {
     path: PathBuf,
@@ -220,6 +226,41 @@ impl<'f, 't> Section<'f, 't> {
                 None
             }
         }
+    }
+
+    /// A list of addresses, each a text or `{ at = "…", hosts = ["…"] }`.
+    pub(super) fn asks(&mut self, key: &'static str) -> Option<Vec<Ask>> {
+        let Some(DeValue::Array(items)) = self.table.get(key).map(|value| value.get_ref()) else {
+            return self.strings(key).map(|_| Vec::new());
+        };
+        if !items.iter().any(|item| item.get_ref().is_table()) {
+            let At { value, line } = self.strings(key)?;
+            return Some(
+                value.into_iter().map(|value| Ask { at: At { value, line }, hosts: None }).collect(),
+            );
+        }
+        let (line, DeValue::Array(items)) = self.take(key)? else { return None };
+        let mut asks = Vec::new();
+        for item in items {
+            match item.into_inner() {
+                DeValue::String(text) => {
+                    asks.push(Some(Ask { at: At { value: text.into_owned(), line }, hosts: None }));
+                }
+                DeValue::Table(table) => {
+                    let mut section =
+                        Section::new(self.file, format!("{key} of {}", self.title), line, table);
+                    let at = section.required("at", "\"127.0.0.1:443\"");
+                    let hosts = section.strings("hosts").map(|at| at.value);
+                    section.close();
+                    asks.push(at.map(|at| Ask { at, hosts }));
+                }
+                other => {
+                    self.wrong_type(line, key, "a list of addresses", &other);
+                    asks.push(None);
+                }
+            }
+        }
+        asks.into_iter().collect()
     }
 
     /// A key whose value may be a text or a list of texts.

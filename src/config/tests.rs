@@ -161,16 +161,15 @@ fn mistakes_before_the_sites() {
         ("[server.a]\nreload = \"restart\"", &[(2, "bad_value")]),
         ("[server.a]\nreload = [\"nginx\", \"-s\", \"reload\"]", &[(2, "bad_value")]),
         ("[server.a]\nreload = [\"/r\", 1]", &[(2, "wrong_type")]),
-        ("[server.a]\nreload = \"systemd\"", &[(2, "not_yet")]),
+        ("[server.a]\nkind = \"command\"\nreload = \"systemd\"", &[(3, "bad_value")]),
+        ("[server.a]\nunit = \"-u\"", &[(2, "bad_value")]),
         ("[server.a]\nkind = \"command\"\nreload = \"signal\"", &[(3, "bad_value")]),
         ("[server.a]\nkind = \"command\"", &[(1, "missing_key")]),
         ("[server.a]\nkind = \"command\"\nreload = []", &[(3, "empty_value")]),
         ("[server.a]\nkind = \"command\"\nreload = 5", &[(3, "wrong_type")]),
         ("[server.a]\nkind = \"iis\"", &[(2, "not_yet")]),
-        (
-            "[server.a]\ndiscover = true\nstage = \"/s\"\nunit = \"u\"",
-            &[(2, "not_yet"), (3, "not_yet"), (4, "not_yet")],
-        ),
+        ("[server.a]\ndiscover = 1\nstage = \"s\"", &[(2, "wrong_type"), (3, "relative_path")]),
+        ("[server.a]\nmin_interval = \"x\"\nmax_draining = 0", &[(2, "bad_duration"), (3, "out_of_range")]),
         ("[renewal]\nevery = \"4d\"", &[(1, "not_yet")]),
         ("[server.a]\n[server.b]", &[(3, "missing_key")]),
         ("[server.a]\nkind = \"x\"\n[server.b]", &[(2, "bad_value"), (4, "missing_key")]),
@@ -200,7 +199,14 @@ fn mistakes_of_sites() {
         ("[[site]]\nverify = [\"h:1\"]", &[(1, "missing_key")]),
         ("[[site]]\nverify = [\"h:1\"]\ncertificate = 1", &[(3, "wrong_type")]),
         ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"c.pem\"", &[(3, "relative_path")]),
-        ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/*.pem\"", &[(3, "not_yet")]),
+        ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/?.pem\"", &[(3, "bad_pattern")]),
+        ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/**/x\"", &[(3, "bad_pattern")]),
+        ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/*.pem\"\nkey = \"/k\"", &[(1, "bad_pattern")]),
+        ("[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/*.pem\"\nid = 5", &[(1, "bad_pattern")]),
+        (
+            "state_dir = \"/*\"\n[[site]]\nverify = [\"h:1\"]\ncertificate = \"/ssl/*.pem\"",
+            &[(1, "bad_pattern")],
+        ),
         ("[[site]]\ncertificate = \"/c\"\nverify = []", &[(3, "empty_value")]),
         ("[[site]]\ncertificate = \"/c\"\nverify = \"h:1\"", &[(3, "wrong_type")]),
         ("[[site]]\ncertificate = \"/c\"\nverify = [1]", &[(3, "wrong_type")]),
@@ -225,6 +231,19 @@ fn mistakes_of_sites() {
         (
             "[[site]]\nname = \"a\"\ncertificate = \"/c\"\nverify = [\"h:1\"]\n[[site]]\nname = \"a\"\ncertificate = \"/d\"\nverify = [\"h:1\"]",
             &[(5, "same_site")],
+        ),
+        (
+            "[[site]]\ncertificate = \"/c\"\nverify = [{ hosts = [\"a\"] }, 5]\nstage_as = \"../x\"",
+            &[(3, "missing_key"), (3, "wrong_type"), (4, "bad_value")],
+        ),
+        (
+            "[[site]]\ncertificate = \"/c\"\nverify = [{ at = \"x\", host = 1 }]",
+            &[(3, "unknown_key"), (3, "bad_value")],
+        ),
+        (
+            "[server.a]\nstage = \"/s\"\n[[site]]\ncertificate = \"/x/a/cert.pem\"\nverify = [\"h:1\"]\n\
+             [[site]]\ncertificate = \"/y/a/fullchain.pem\"\nverify = [\"h:1\"]",
+            &[(6, "same_site")],
         ),
     ];
     for (text, wanted) in table {
@@ -435,4 +454,26 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
         42,
         "a line feed ends a line, with or without more"
     );
+}
+
+#[test]
+fn where_to_ask_can_be_said_for_each_listener() {
+    let text = "[[site]]\ncertificate = \"/c\"\nhosts = [\"a.test\"]\n\
+                verify = [\"127.0.0.1:443\", { at = \"unix:/run/x.sock proxy_protocol\", hosts = [\"\", \"b.test\"] }]";
+    let config = parse(text).unwrap();
+    let told: Vec<_> = config.sites[0]
+        .verify
+        .iter()
+        .map(|ask| (ask.endpoint.to_string(), ask.hosts.join("|"), ask.endpoint.proxy_protocol))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("127.0.0.1:443".to_owned(), "a.test".to_owned(), false),
+            ("unix:/run/x.sock proxy_protocol".to_owned(), "|b.test".to_owned(), true),
+        ]
+    );
+    // What the server's own configuration tells need not be said.
+    let config = parse("[server.nginx]\ndiscover = true\n[[site]]\ncertificate = \"/c\"").unwrap();
+    assert!(config.sites[0].verify.is_empty());
 }

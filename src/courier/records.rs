@@ -37,7 +37,10 @@ impl Courier {
         match self.listed_since(report.created_at, report, Purpose::Record).await? {
             Some(record) if is_of(&record, report) => Ok(record),
             Some(record) => Err(hold(differs(&record, report))),
-            None => Err(hold(unknown(self.known.get(&report.site), report))),
+            None => match self.known.get(&report.site) {
+                Some(known) => Err(hold(unknown(known, report))),
+                None => Err(Trouble::NotThePortals),
+            },
         }
     }
 
@@ -102,10 +105,10 @@ fn hold(problem: Problem) -> Trouble {
     Trouble::Failed(Failure { next: Next::Hold, sent: true, problem })
 }
 
-fn unknown(known: Option<&Known>, report: &Report) -> Problem {
+fn unknown(known: &Known, report: &Report) -> Problem {
     let what = match known {
-        Some(Known { id: Some(id), .. }) => format!("the id {id}"),
-        Some(Known { name: Some(name), .. }) => format!("the name {name}"),
+        Known { id: Some(id), .. } => format!("the id {id}"),
+        Known { name: Some(name), .. } => format!("the name {name}"),
         _ => format!("the host names {}", report.hosts),
     };
     Problem::new(

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Daemon, Site, wall};
-use crate::agent::{Action, Event, Installed, Recorded, SiteId, State};
+use super::{Daemon, Site};
+use crate::agent::{self, Action, Event, Seen, SiteId, State};
 use crate::courier::Order;
-use crate::inspect::inspect;
-use crate::ledger::{Entry, Installation, NewReport};
+use crate::inspect::{Place, inspect};
+use crate::ledger::Entry;
 use crate::problem::Problem;
-use crate::status::display_name;
+use crate::stage::Stage;
+use crate::watch::Topic;
 use crate::{crash, probe};
 
 /// One handshake may take so long, even where more patience is configured for the whole.
@@ -33,19 +34,25 @@ impl Daemon {
         match action {
             Action::Inspect(id) => {
                 // Arm, then look.
-                self.watcher.rearm(id);
-                let place = self.sites[id.0].place.clone();
+                self.watcher.rearm(Topic::Site(id));
+                let Some(site) = self.sites.get(&id) else { return };
+                let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.clone());
                 tokio::task::spawn_blocking(move || {
                     let seen = inspect(&place, Timestamp::now());
+                    if let (Some(stage), Ok(seen)) = (stage, &seen) {
+                        publish_first(&stage, &place, seen);
+                    }
                     // The loop is gone only when certhook ends.
                     let _ = results.send(Event::Inspected(id, seen));
                 });
             }
             Action::Probe(id) => {
-                let Some(leaf) = self.agent.site(id).disk().map(|seen| seen.bundle.leaf.clone()) else {
+                let (Some(seen), Some(site)) =
+                    (self.agent.site(id).and_then(agent::Site::disk), self.sites.get(&id))
+                else {
                     return;
                 };
-                let site = &self.config.sites[id.0];
+                let (leaf, site) = (seen.bundle.leaf.clone(), &site.roster.settings);
                 let asks = site.verify.clone();
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 let permits = Arc::clone(&self.probes);
@@ -55,13 +62,12 @@ impl Daemon {
                     let _ = results.send(Event::Probed(id, sightings));
                 });
             }
-            Action::Reload(id) => {
-                let server = Arc::clone(&self.servers[id.0]);
-                let sites = self.agent.reloading(id).map_or(0, std::collections::BTreeSet::len);
-                tracing::info!(server = server.name(), sites, "reloading");
-                tokio::spawn(async move {
-                    let outcome = server.reload().await;
-                    let _ = results.send(Event::Reloaded(id, outcome));
+            Action::Reload(id) => self.reload(id),
+            Action::Count(id) => {
+                let server = self.servers.get(id);
+                tokio::task::spawn_blocking(move || {
+                    let draining = server.workers().map(|workers| workers.draining);
+                    let _ = results.send(Event::Counted(id, draining));
                 });
             }
             Action::Record(id, installed) => {
@@ -72,36 +78,9 @@ impl Daemon {
         }
     }
 
-    fn record(&self, id: SiteId, installed: &Installed) {
-        let (Some(seen), site) = (self.agent.site(id).disk(), &self.sites[id.0]) else { return };
-        let bundle = &seen.bundle;
-        let installation = Installation {
-            site: site.key.clone(),
-            name: display_name(&self.config.sites[id.0], Some(&bundle.leaf)),
-            recorded: Recorded {
-                leaf: bundle.leaf.fingerprint,
-                set: bundle.set,
-                intermediates: bundle.intermediates,
-            },
-            how: installed.how,
-            whole_at: wall(installed.whole),
-            reloaded_at: installed.reloaded.map(wall),
-            served_at: wall(installed.served),
-            report: site.report.then(|| NewReport {
-                hosts: bundle.leaf.hosts.to_string(),
-                remote_create_date: remote_create_date(seen.written_at),
-                not_after: bundle.leaf.not_after,
-            }),
-        };
-        let (ledger, results) = (Arc::clone(&self.ledger), self.result_sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let outcome = ledger.install(&installation, Timestamp::now()).map_err(|error| error.problem());
-            let _ = results.send(Event::Recorded(id, outcome));
-        });
-    }
-
     fn tell(&mut self, id: SiteId, problem: Option<Problem>) {
-        let Site { key, label: site, .. } = &self.sites[id.0];
+        let Some(Site { roster, label: site, .. }) = self.sites.get(&id) else { return };
+        let key = &roster.key;
         let entry = match &problem {
             Some(problem) => {
                 tracing::warn!(
@@ -129,15 +108,15 @@ impl Daemon {
 
     fn log(&self, event: &Event) {
         match event {
-            Event::Reloaded(id, Ok(took)) => {
+            Event::Reloaded(id, Ok(loaded)) => {
                 tracing::info!(
-                    server = self.servers[id.0].name(),
-                    milliseconds = took.as_millis(),
+                    server = self.servers.get(*id).name(),
+                    milliseconds = loaded.took.as_millis(),
                     "reloaded"
                 );
             }
             Event::Recorded(id, Ok(())) => {
-                let (site, seen) = (&self.sites[id.0].label, self.agent.site(*id).disk());
+                let (site, seen) = (self.label(*id), self.agent.site(*id).and_then(agent::Site::disk));
                 let fingerprint =
                     seen.map(|seen| seen.bundle.leaf.fingerprint.to_string()).unwrap_or_default();
                 tracing::info!(site, fingerprint, "served and recorded");
@@ -147,16 +126,22 @@ impl Daemon {
                 }
             }
             Event::Inspected(id, Err(incomplete)) => {
-                tracing::debug!(site = self.sites[id.0].label, code = incomplete.problem.code, "not whole");
+                tracing::debug!(site = self.label(*id), code = incomplete.problem.code, "not whole");
             }
             _ => {}
         }
     }
 
+    fn label(&self, id: SiteId) -> &str {
+        self.sites.get(&id).map_or("-", |site| &site.label)
+    }
+
     fn pass_crash_point(&self, event: &Event) {
         let name = match event {
             Event::Inspected(..) => "inspected",
-            Event::Probed(id, _) if matches!(self.agent.site(*id).state(), State::Verifying { .. }) => {
+            Event::Probed(id, _)
+                if matches!(self.agent.site(*id).map(agent::Site::state), Some(State::Verifying { .. })) =>
+            {
                 "shown"
             }
             Event::Probed(..) => "asked",
@@ -168,19 +153,13 @@ impl Daemon {
     }
 }
 
-/// The portal's form of a write time: UTC, whole seconds, no offset.
-fn remote_create_date(written_at: Timestamp) -> String {
-    written_at.strftime("%Y-%m-%dT%H:%M:%S").to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::remote_create_date;
-
-    #[test]
-    fn write_times_are_cut_to_seconds_of_utc() {
-        let at = "2021-01-30T01:04:32.999999999Z".parse().unwrap();
-        assert_eq!(remote_create_date(at), "2021-01-30T01:04:32");
-        assert_eq!(remote_create_date("1970-01-01T00:00:00Z".parse().unwrap()), "1970-01-01T00:00:00");
+/// A server that is to read copies finds the first one as soon as there is one to publish.
+fn publish_first(stage: &Stage, place: &Place, seen: &Seen) {
+    if stage.is_published() {
+        return;
+    }
+    if let Err(problem) = stage.publish(place, &seen.bundle.set) {
+        // It is tried again, and told of, when the server is to load it.
+        tracing::warn!(%problem, "the first copy cannot be published");
     }
 }

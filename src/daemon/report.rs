@@ -1,14 +1,18 @@
 //! The agent's own view of things, as `status` tells it.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 
 use super::{Daemon, wall};
-use crate::agent::{SiteId, State};
+use crate::agent::{self, HOLD, ServerId, SiteId, State};
 use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
-        let sites = self.agent.sites().map(|(id, _)| self.site_status(id)).collect();
+        let sites = self.agent.sites().filter_map(|(id, site)| self.site_status(id, site)).collect();
+        let servers =
+            (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
         let now = Timestamp::now();
         let (portal, ledger_problem) = match Portal::of(&self.config, Some(&self.ledger), now) {
             Ok(portal) => (portal, None),
@@ -23,12 +27,33 @@ impl Daemon {
             portal,
             watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
             ledger_problem,
+            servers,
             sites,
         }
     }
 
-    fn site_status(&self, id: SiteId) -> status::Site {
-        let (site, configured) = (self.agent.site(id), &self.config.sites[id.0]);
+    fn server_status(&self, id: ServerId) -> status::Server {
+        let configured = &self.config.servers[id.0];
+        let server = self.servers.get(id);
+        let workers = server.workers();
+        let problem =
+            self.servers.problem(id).map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let upgrading = || server.upgrading().map(|problem| SiteProblem::since(&problem, Timestamp::now()));
+        let next =
+            self.agent.next_reload(id).filter(|at| at.saturating_duration_since(Instant::now()) > HOLD);
+        status::Server {
+            name: configured.name.clone(),
+            discover: configured.discovers(),
+            sites: self.agent.sites().filter(|(_, site)| site.server() == id).count(),
+            workers: workers.as_ref().map(|workers| workers.serving.len()),
+            draining: workers.map(|workers| workers.draining),
+            reload_at: next.map(|at| status::whole_seconds(wall(at))),
+            problem: problem.or_else(upgrading),
+        }
+    }
+
+    fn site_status(&self, id: SiteId, site: &agent::Site) -> Option<status::Site> {
+        let configured = &self.sites.get(&id)?.roster.settings;
         let leaf = site.disk().map(|seen| &seen.bundle.leaf);
         let (sightings, probed_at) = site.sightings();
         let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
@@ -37,7 +62,7 @@ impl Daemon {
         let report = Report::of(Some(&self.ledger), recorded.as_ref()).unwrap_or_else(|_| Report::none());
         let state = match site.state() {
             State::Unknown => "unknown",
-            State::Pending { .. } => "pending",
+            State::Pending { .. } | State::Awaiting { .. } => "pending",
             State::Inspecting if site.fault().is_some() => "pending",
             // Nothing is known before the first look at the wire.
             State::Inspecting if probed_at.is_none() => "unknown",
@@ -46,15 +71,18 @@ impl Daemon {
             State::Inspecting | State::Probing | State::Verifying { .. } | State::Recording => "verifying",
             State::Waiting { .. } => "waiting",
         };
-        status::Site {
+        let awaits = matches!(site.state(), State::Awaiting { .. });
+        let pending = site.fault().map(|fault| fault.message.clone());
+        let pending = pending.or_else(|| awaits.then(|| "its server has not loaded it yet".to_owned()));
+        Some(status::Site {
             name: status::display_name(configured, leaf),
             server: self.config.servers[configured.server].name.clone(),
             state: state.to_owned(),
             certificate: Certificate::of(&configured.certificate, site.disk()),
             served: probed_at.and_then(|at| Served::of(sightings, leaf, wall(at))),
             report,
-            pending: site.fault().filter(|_| problem.is_none()).map(|fault| fault.message.clone()),
+            pending: pending.filter(|_| problem.is_none()),
             problem,
-        }
+        })
     }
 }

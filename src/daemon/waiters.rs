@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use crate::agent::{Cause, Event};
 use crate::courier::Order;
 use crate::status::Status;
 
@@ -76,7 +75,7 @@ impl Daemon {
                 let _ = orders.send(Order::Retry);
             }
         }
-        self.feed(Event::LookAtAll(Cause::Asked));
+        self.look_at_everything();
         let waiters = &mut self.waiters;
         waiters.next += 1;
         let number = waiters.next;
@@ -94,7 +93,7 @@ impl Daemon {
         if self.waiters.is_empty() {
             return;
         }
-        let at_rest = self.agent.sites().all(|(_, site)| site.at_rest());
+        let at_rest = !self.servers.are_read() && self.agent.sites().all(|(_, site)| site.at_rest());
         let now = Instant::now();
         let courier = self.courier.as_ref().map(|(orders, _)| orders);
         for waiter in &mut self.waiters.waiting {

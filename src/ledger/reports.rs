@@ -230,7 +230,8 @@ impl Ledger {
         })
     }
 
-    /// The portal's list has told of a certificate that was there at the first start: whether to report it.
+    /// The portal's list has told whether a certificate is to be reported: of one that was there at the first start,
+    /// or of one that is not the portal's at all.
     ///
     /// # Errors
     /// [`LedgerError`]
@@ -239,7 +240,7 @@ impl Ledger {
         self.write(|transaction| {
             transaction.execute(
                 "UPDATE report SET state = ?2, next_attempt_at = ?3, postponed_at = ?3, error_code = NULL, error = NULL
-                 WHERE id = ?1 AND state = 'unasked'",
+                 WHERE id = ?1 AND (state = 'unasked' OR (state = 'pending' AND ?2 = 'known'))",
                 (report.id, state, milliseconds(now)),
             )?;
             Ok(())

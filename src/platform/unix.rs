@@ -40,6 +40,39 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Makes a link at `link` that leads to `target`.
+///
+/// # Errors
+/// The system's.
+pub fn make_link(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Has the folder's entries on disk before it returns.
+///
+/// # Errors
+/// The system's.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Gives a file a write time a second later than it has: a server that compares whole seconds takes it for another.
+///
+/// # Errors
+/// The system's: only the file's owner and root may.
+pub fn touch(path: &Path) -> io::Result<()> {
+    use nix::sys::stat::{UtimensatFlags, utimensat};
+    use nix::sys::time::TimeSpec;
+    let seconds = std::fs::metadata(path)?.mtime() + 1;
+    // By way of an open file, where that may be: whoever waits for the end of writing hears its close.
+    if let (Ok(file), Ok(since)) = (OpenOptions::new().append(true).open(path), u64::try_from(seconds)) {
+        return file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(since));
+    }
+    let later = TimeSpec::new(seconds, 0);
+    utimensat(nix::fcntl::AT_FDCWD, path, &TimeSpec::UTIME_OMIT, &later, UtimensatFlags::FollowSymlink)?;
+    Ok(())
+}
+
 /// Whether users other than the owner and the group may read the file; its mode as text if so.
 ///
 /// # Errors
@@ -139,6 +172,11 @@ pub fn signature(path: &Path) -> Option<Signature> {
         changed: (metadata.ctime(), metadata.ctime_nsec()),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
+}
+
+/// The file's number in its file system.
+pub fn inode(metadata: &std::fs::Metadata) -> u64 {
+    metadata.ino()
 }
 
 /// What tells a folder from another of the same path.

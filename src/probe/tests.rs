@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use certhook_test_support::ca::{Authority, KeyType as Make, Order, Pair};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
@@ -11,10 +12,15 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::certificate::Roots;
+use crate::config::Address;
+
+mod chains;
+mod listeners;
 
 /// Long enough for a busy machine; a test that waits for it to pass takes a shorter one.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -108,9 +114,14 @@ fn of_kind(authority: &Authority, key: Make) -> Pair {
     authority.issue(Order { key, ..Order::default() })
 }
 
+/// Only the leaf.
+async fn shown(endpoint: &Endpoint, host: &str, disk: &Pair) -> Result<Leaf, Unseen> {
+    ask(endpoint, host, &leaf(disk), PATIENCE).await.map(|(leaf, _)| leaf)
+}
+
 async fn code(endpoint: &Endpoint, pair: &Pair, patience: Duration) -> (&'static str, Problem) {
     match ask(endpoint, "contoso.com", &leaf(pair), patience).await {
-        Ok(leaf) => panic!("{leaf:?}"),
+        Ok((leaf, _)) => panic!("{leaf:?}"),
         Err(Unseen::Unreachable(problem)) => ("unreachable", problem),
         Err(Unseen::Refused(problem)) => ("refused", problem),
     }
@@ -126,7 +137,7 @@ async fn every_kind_of_certificate_is_seen_in_both_versions() {
         for versions in EACH {
             let endpoint = serve(&shop, versions).await;
             for on_disk in [&pair, &older] {
-                let seen = ask(&endpoint, "contoso.com", &leaf(on_disk), PATIENCE).await;
+                let seen = shown(&endpoint, "contoso.com", on_disk).await;
                 assert_eq!(seen, Ok(leaf(&pair)), "{kind:?} {versions:?}");
             }
         }
@@ -138,7 +149,7 @@ async fn expired_and_foreign_certificates_are_seen_too() {
     let authority = Authority::new();
     let (expired, other) = (authority.expired(&["contoso.com"]), authority.issue(Order::default()));
     let endpoint = serve(&Arc::new(Shop::selling(&[&expired])), BOTH).await;
-    let seen = ask(&endpoint, "fabrikam.com", &leaf(&other), PATIENCE).await;
+    let seen = shown(&endpoint, "fabrikam.com", &other).await;
     assert_eq!(seen, Ok(leaf(&expired)), "whether it is right is for others to say");
 }
 
@@ -152,7 +163,7 @@ async fn a_server_that_wants_a_clients_certificate_shows_its_own_first() {
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
     for versions in EACH {
         let endpoint = serve_to(&Arc::new(Shop::selling(&[&pair])), versions, clients.clone()).await;
-        let seen = ask(&endpoint, "contoso.com", &leaf(&pair), PATIENCE).await;
+        let seen = shown(&endpoint, "contoso.com", &pair).await;
         assert_eq!(seen, Ok(leaf(&pair)), "{versions:?}");
     }
 }
@@ -168,7 +179,7 @@ async fn an_address_may_be_of_ipv6() {
     // Containers often have no IPv6 at all.
     let Ok(endpoint) = tls("[::1]:0", config).await else { return };
     assert!(endpoint.to_string().starts_with("[::1]:"));
-    assert_eq!(ask(&endpoint, "contoso.com", &leaf(&pair), PATIENCE).await, Ok(leaf(&pair)));
+    assert_eq!(shown(&endpoint, "contoso.com", &pair).await, Ok(leaf(&pair)));
 }
 
 #[tokio::test]
@@ -178,9 +189,11 @@ async fn each_name_is_asked_for() {
         ["a.com", "b.com", "c.com"].map(|host| authority.issue(Order { hosts: &[host], ..Order::default() }));
     let hosts = &["a.com", "B.com", "*.wild.com", "127.0.0.1", "*.both.com", "both.com"];
     let disk = authority.issue(Order { hosts, ..Order::default() });
-    let shop = Arc::new(Shop::of(&[(Some("a.com"), &first), (Some("b.com"), &second), (None, &default)]));
+    let shop = || Arc::new(Shop::of(&[(Some("a.com"), &first), (Some("b.com"), &second), (None, &default)]));
+    // They are asked at once.
+    let shops = [shop(), shop()];
     let ask = |endpoint| Ask { endpoint, hosts: Vec::new() };
-    let asks = [serve(&shop, BOTH).await, serve(&shop, EACH[0]).await].map(ask);
+    let asks = [serve(&shops[0], BOTH).await, serve(&shops[1], EACH[0]).await].map(ask);
     let wanted = [
         ("a.com", Some("a.com"), &first),
         ("b.com", Some("b.com"), &second),
@@ -194,7 +207,7 @@ async fn each_name_is_asked_for() {
         let (host, name, pair) = &wanted[index % 5];
         let endpoint = asks[index / 5].endpoint.to_string();
         assert_eq!(sighting, Sighting { endpoint, host: (*host).to_owned(), outcome: Ok(leaf(pair)) });
-        assert_eq!(shop.asked.lock().unwrap()[index].as_deref(), *name);
+        assert_eq!(shops[index / 5].asked.lock().unwrap()[index % 5].as_deref(), *name);
     }
 }
 
@@ -219,7 +232,7 @@ async fn a_name_that_cannot_be_asked_for_is_left_out() {
     let shop = Arc::new(Shop::selling(&[&pair]));
     let endpoint = serve(&shop, BOTH).await;
     for host in ["", "::1", "me@contoso.com", "a b", "x\u{1b}[31m", "bü.de"] {
-        assert_eq!(ask(&endpoint, host, &leaf(&pair), PATIENCE).await, Ok(leaf(&pair)), "{host:?}");
+        assert_eq!(shown(&endpoint, host, &pair).await, Ok(leaf(&pair)), "{host:?}");
         assert_eq!(shop.asked.lock().unwrap().pop(), Some(None), "{host:?}");
     }
 }
@@ -244,7 +257,7 @@ async fn of_two_certificates_the_one_of_the_kind_on_disk_is_seen() {
     for versions in EACH {
         for (index, (shelf, disk, wanted)) in table.into_iter().enumerate() {
             let endpoint = serve(&Arc::new(Shop::selling(shelf)), versions).await;
-            let seen = ask(&endpoint, "contoso.com", &leaf(disk), PATIENCE).await;
+            let seen = shown(&endpoint, "contoso.com", disk).await;
             assert_eq!(seen, Ok(leaf(wanted)), "row {index}, {versions:?}");
         }
     }

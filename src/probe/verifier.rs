@@ -1,4 +1,4 @@
-//! Remembers the leaf of a handshake and trusts every certificate.
+//! Remembers the certificates of a handshake and trusts every one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,30 +7,34 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, ve
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::kind_of;
+use super::client::{PSS_KEYS, kind_of};
 use crate::certificate::KeyType;
 
-/// Sees the leaf; a leaf whose signature turns out wrong is forgotten again.
+/// Sees the certificates; where the leaf's signature turns out wrong they are forgotten again.
 #[derive(Debug)]
 pub(super) struct Witness {
-    leaf: Mutex<Option<Vec<u8>>>,
+    seen: Mutex<Option<Vec<Vec<u8>>>>,
     only: Option<KeyType>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Witness {
     pub(super) fn new(only: Option<KeyType>) -> Self {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        Self { leaf: Mutex::default(), only, algorithms }
+        let algorithms = *ALGORITHMS;
+        Self { seen: Mutex::default(), only, algorithms }
     }
 
-    /// The DER bytes of the leaf, once it was seen.
-    pub(super) fn leaf(&self) -> Option<Vec<u8>> {
-        self.leaf.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn has_seen(&self) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    fn see(&self, leaf: Option<&[u8]>) {
-        *self.leaf.lock().unwrap_or_else(PoisonError::into_inner) = leaf.map(<[u8]>::to_vec);
+    /// The DER bytes of what was seen, the leaf first.
+    pub(super) fn take(&self) -> Option<Vec<Vec<u8>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn see(&self, ders: Option<Vec<Vec<u8>>>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = ders;
     }
 
     /// A signature by a key that ring cannot judge proves nothing either way; a wrong one proves a fraud.
@@ -48,16 +52,21 @@ impl Witness {
     }
 }
 
+/// Made once: the provider that has them is costly to make.
+static ALGORITHMS: std::sync::LazyLock<WebPkiSupportedAlgorithms> =
+    std::sync::LazyLock::new(|| ring::default_provider().signature_verification_algorithms);
+
 impl ServerCertVerifier for Witness {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.see(Some(end_entity));
+        let ders = std::iter::once(end_entity).chain(intermediates);
+        self.see(Some(ders.map(|der| der.to_vec()).collect()));
         Ok(ServerCertVerified::assertion())
     }
 
@@ -83,6 +92,7 @@ impl ServerCertVerifier for Witness {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let mut schemes = self.algorithms.supported_schemes();
         schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
+        schemes.extend(PSS_KEYS);
         schemes.retain(|scheme| self.only.is_none_or(|only| kind_of(*scheme) == only));
         schemes
     }

@@ -1,8 +1,10 @@
 //! A reload by a command: no shell, a process group of its own, a time limit, its output in the log.
 
-use std::path::Path;
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -16,6 +18,8 @@ use crate::problem::{Problem, printable};
 const MOST_OUTPUT: usize = 16 * 1024;
 /// For what a program wrote last to be read after its end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// What the service manager hands to certhook alone.
+const NOT_FOR_CHILDREN: [&str; 2] = ["CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"];
 
 /// A program and its arguments.
 #[derive(Debug, Clone)]
@@ -40,11 +44,20 @@ impl Command {
     pub(super) async fn run(&self, server: &str) -> Result<Duration, Problem> {
         let begun = Instant::now();
         let ended = self.output().await?;
+        self.judge(server, &ended)?;
+        Ok(begun.elapsed())
+    }
+
+    /// Puts what it said into the log.
+    ///
+    /// # Errors
+    /// That it failed, with its last words.
+    pub(super) fn judge(&self, server: &str, ended: &Ended) -> Result<(), Problem> {
         for line in ended.output.lines() {
             tracing::info!(server, output = %printable(line, 500), "reload command");
         }
         if ended.success {
-            return Ok(begun.elapsed());
+            return Ok(());
         }
         let words = ended.output.lines().last().unwrap_or_default();
         let message = format!("{} ended with {}: {}", self.program(), ended.how, printable(words, 300));
@@ -62,8 +75,9 @@ impl Command {
         };
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // What the service manager hands to certhook alone is not for its children.
-        command.env_remove("CREDENTIALS_DIRECTORY").env_remove("NOTIFY_SOCKET");
+        for name in NOT_FOR_CHILDREN {
+            command.env_remove(name);
+        }
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| {
             let message = format!("{program} cannot be run: {error}");
@@ -92,17 +106,54 @@ impl Command {
     }
 
     pub(super) fn obstacles(&self) -> Vec<Problem> {
-        let program = Path::new(self.program());
-        if platform::may_run(program) {
+        if candidates(self.program()).iter().any(|path| platform::may_run(path)) {
             return Vec::new();
         }
-        let message = format!("the reload command {} cannot be run by this user", program.display());
+        let message = format!("the reload command {} cannot be run by this user", self.program());
         vec![Problem::new("reload_command", message, "see that it is there and executable")]
     }
 
     fn program(&self) -> &str {
         self.argv.first().map_or("", String::as_str)
     }
+}
+
+/// Runs a program that answers a question, and waits for its end; `None` where it fails or takes too long.
+/// Blocking.
+pub(super) fn ask(argv: &[&str], patience: Duration) -> Option<String> {
+    let [program, arguments @ ..] = argv else { return None };
+    let (reader, writer) = std::io::pipe().ok()?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(writer.try_clone().ok()?).stderr(writer);
+    for name in NOT_FOR_CHILDREN {
+        command.env_remove(name);
+    }
+    let mut child = command.process_group(0).spawn().ok()?;
+    // Its ends of the pipe would keep it open.
+    drop(command);
+    let (sender, answer) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // An error ends the answer.
+        let _ = reader.take(MOST_OUTPUT as u64).read_to_end(&mut text);
+        let _ = sender.send(text);
+    });
+    let text = answer.recv_timeout(patience);
+    // Whoever has said everything ends at once; whoever has not is ended.
+    if text.is_err() {
+        platform::end_group(child.id());
+    }
+    let success = child.wait().is_ok_and(|status| status.success());
+    text.ok().filter(|_| success).map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Where a program may be: itself, or below each folder of `PATH`.
+fn candidates(program: &str) -> Vec<PathBuf> {
+    if program.contains('/') {
+        return vec![PathBuf::from(program)];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
 }
 
 /// What a program writes: its beginning is kept, and it is read to its end, so that a talkative program is not

@@ -1,107 +1,245 @@
-//! nginx by signal: find its master, make sure it is one, send SIGHUP, watch for new workers.
+//! nginx: find its master, make sure it is one, tell it to reload, watch for new workers.
 //!
 //! A reload that fails leaves the old workers and writes `[emerg]` lines to the error log, and `kill`
 //! returned 0 all the same. New children of the master are the quickest sign that it loaded; only the
 //! wire is proof.
 
+mod attempt;
+mod build;
+mod find;
+mod instance;
+mod journal;
 mod log;
 mod process;
+mod systemd;
+mod title;
+mod words;
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::command::Command;
-use crate::config;
-use crate::problem::{Problem, printable};
-use log::ErrorLog;
-use process::Master;
-
-/// After an `[emerg]` line nginx may still go on (it tries to bind several times).
-const AFTER_EMERGENCY: Duration = Duration::from_millis(50);
+use super::{Loaded, Refusal, Workers};
+use crate::config::{self, Reload};
+use crate::discover::{self, Found, Log};
+use crate::problem::Problem;
+use attempt::Attempt;
+use build::Build;
+use find::Masters;
+use process::{Child, Master};
 
 /// One nginx instance.
 #[derive(Debug, Clone)]
 pub(super) struct Nginx {
     found_by: config::Nginx,
+    told_by: Reload,
     patience: Duration,
+    known: Arc<Known>,
+}
+
+/// What was found out and need not be asked again.
+#[derive(Debug, Default)]
+struct Known {
+    builds: build::Builds,
+    main_pid: find::MainPid,
+    /// The error logs of the configuration that was read last.
+    logs: Mutex<Option<Vec<Log>>>,
+    /// The master that was found last.
+    master: Mutex<Option<i32>>,
 }
 
 impl Nginx {
-    pub(super) fn new(found_by: config::Nginx, patience: Duration) -> Self {
-        Self { found_by, patience }
+    pub(super) fn new(found_by: config::Nginx, told_by: Reload, patience: Duration) -> Self {
+        Self { found_by, told_by, patience, known: Arc::default() }
     }
 
-    /// SIGHUP, and the time until new workers were seen.
-    pub(super) async fn reload(&self) -> Result<Duration, Problem> {
-        let master = process::find(&self.found_by)?;
+    /// Tells it to reload, and waits for new workers.
+    pub(super) async fn reload(&self, server: &str) -> Result<Loaded, Refusal> {
+        let masters = match self.off_the_loop(Self::find).await {
+            Ok(masters) => masters,
+            Err(problem) => return self.reload_unseen(server, problem).await,
+        };
         if self.found_by.pre_check {
-            self.test(&master).await?;
+            self.test(&masters.newest).await?.refused()?;
         }
-        let before: BTreeSet<i32> = master.children().into_iter().collect();
-        let mut errors = ErrorLog::of(&master);
-        let sent = Instant::now();
-        master.hang_up()?;
-        crate::crash::point("reload-signalled");
-        let mut refused: Option<Instant> = None;
-        loop {
-            if master.children().iter().any(|child| !before.contains(child)) {
-                return Ok(sent.elapsed());
+        let attempt = self.off_the_loop(move |nginx| Attempt::begin(nginx, masters)).await;
+        attempt.run(self, server).await
+    }
+
+    /// What its configuration serves. Blocking.
+    pub(super) fn discover(&self) -> Result<Found, Problem> {
+        let master = match self.find() {
+            Ok(masters) => Some(masters.newest),
+            // What it will read when it is started.
+            Err(problem) if problem.code == "not_running" => None,
+            Err(problem) => return Err(problem),
+        };
+        let instance = self.instance(master.as_ref())?;
+        let found = discover::nginx(&instance);
+        *self.known.logs.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.error_logs.clone());
+        Ok(found)
+    }
+
+    /// Those that serve, and how many end their last connections.
+    pub(super) fn workers(&self) -> Option<Workers> {
+        let masters = self.last_masters().or_else(|| self.find().ok())?;
+        let mut workers = Workers::default();
+        for (pid, child) in masters.all().flat_map(Master::family) {
+            match child {
+                Child::Worker => drop(workers.serving.insert(pid)),
+                Child::Draining => workers.draining += 1,
+                Child::Master | Child::Other => {}
             }
-            if refused.is_none() && errors.as_mut().is_some_and(|errors| !errors.emergencies().is_empty()) {
-                refused = Some(Instant::now());
-            }
-            if refused.is_some_and(|since| since.elapsed() >= AFTER_EMERGENCY) {
-                return Err(refusal(errors.as_mut().map(ErrorLog::emergencies).unwrap_or_default()));
-            }
-            if !master.is_alive() {
-                return Err(Problem::new(
-                    "not_running",
-                    "nginx ended during the reload",
-                    "start nginx; certhook goes on by itself",
-                ));
-            }
-            if sent.elapsed() >= self.patience {
-                self.test(&master).await?;
-                let message = format!(
-                    "nginx started no new workers within {} s of the signal",
-                    self.patience.as_secs()
-                );
-                return Err(Problem::new("not_loaded", message, "see nginx's error log"));
-            }
-            // Fine while a small configuration loads, coarser for a large one.
-            let pause = (sent.elapsed() / 50).clamp(Duration::from_millis(1), Duration::from_millis(20));
-            tokio::time::sleep(pause).await;
         }
+        Some(workers)
+    }
+
+    /// Whether it keeps what it loaded over a reload where the file looks unchanged. Blocking.
+    pub(super) fn keeps_unchanged(&self) -> bool {
+        let masters = self.last_masters().or_else(|| self.find().ok());
+        let master = masters.as_ref().map(|masters| &masters.newest);
+        self.build(master).is_some_and(|build| build.keeps_unchanged())
+    }
+
+    /// What stands in the way of a reload. Blocking.
+    pub(super) fn obstacles(&self) -> Vec<Problem> {
+        let found = self.find();
+        let masters = found.as_ref().ok();
+        let mut obstacles = match &self.told_by {
+            Reload::Signal => found.as_ref().map_or_else(
+                |problem| vec![problem.clone()],
+                |masters| masters.newest.may_signal().err().into_iter().collect(),
+            ),
+            // A command may reach one that is not to be seen here.
+            Reload::Command(argv) => Command::new(argv, self.patience).obstacles(),
+            Reload::Systemd => self.systemd_command(masters.map(|masters| &masters.newest)).obstacles(),
+        };
+        obstacles.extend(masters.and_then(Masters::holdout).map(upgrading));
+        obstacles
+    }
+
+    /// Why the old certificate may be served after a reload that ended well. A few reads below `/proc`.
+    pub(super) fn upgrading(&self) -> Option<Problem> {
+        let masters = self.last_masters().or_else(|| self.find().ok())?;
+        masters.holdout().map(upgrading)
+    }
+
+    fn find(&self) -> Result<Masters, Problem> {
+        let named = || {
+            let build = self.build(None);
+            let built_in = build.as_ref().map(|build| build.prefix.join(&build.pid_file));
+            let found = self.instance(None).ok().map(|instance| discover::nginx(&instance));
+            found.and_then(|found| found.pid_file).into_iter().chain(built_in).collect::<Vec<PathBuf>>()
+        };
+        let found = find::find(&self.found_by, &self.known.main_pid, named);
+        let pid = found.as_ref().ok().map(|masters| masters.newest.pid);
+        *self.known.master.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+        found
+    }
+
+    /// A look at few processes. Where a file says which it is, that may have changed.
+    fn last_masters(&self) -> Option<Masters> {
+        let pid = *self.known.master.lock().unwrap_or_else(PoisonError::into_inner);
+        let master = pid.filter(|_| self.found_by.pid_file.is_none()).and_then(Master::of)?;
+        Some(Masters::around(master))
+    }
+
+    fn instance(&self, master: Option<&Master>) -> Result<discover::Instance, Problem> {
+        instance::instance(&self.found_by, master, self.build(master).as_ref())
+    }
+
+    fn build(&self, master: Option<&Master>) -> Option<Build> {
+        self.known.builds.of(&instance::program(&self.found_by, master)?)
+    }
+
+    /// The error logs that its configuration names, as it was read last; read now if it never was.
+    fn logs(&self) -> Vec<Log> {
+        let known = || self.known.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known().or_else(|| self.discover().ok().and_then(|_| known())).unwrap_or_default()
+    }
+
+    fn unit(&self, master: Option<&Master>) -> String {
+        let found = || master.map_or_else(|| systemd::usual_unit("nginx"), systemd::unit_of);
+        systemd::full_name(&self.found_by.unit.clone().unwrap_or_else(found))
+    }
+
+    fn systemd_command(&self, master: Option<&Master>) -> Command {
+        Command::new(&systemd::reload(&self.unit(master)), self.patience)
+    }
+
+    /// By a command, of an nginx that is not to be seen here.
+    async fn reload_unseen(&self, server: &str, problem: Problem) -> Result<Loaded, Refusal> {
+        let command = match &self.told_by {
+            Reload::Signal => return Err(problem.into()),
+            Reload::Command(argv) => Command::new(argv, self.patience),
+            Reload::Systemd => self.systemd_command(None),
+        };
+        let took = command.run(server).await?;
+        Ok(Loaded { took, draining: 0 })
     }
 
     /// nginx's own configuration test with the master's arguments.
-    async fn test(&self, master: &Master) -> Result<(), Problem> {
-        let Some(binary) = self.found_by.binary.clone().or_else(|| master.binary()) else { return Ok(()) };
-        let mut argv = vec![binary.display().to_string(), "-t".to_owned(), "-q".to_owned()];
-        argv.extend(master.arguments());
+    async fn test(&self, master: &Master) -> Result<Tested, Problem> {
+        let Some(program) = instance::program(&self.found_by, Some(master)) else {
+            return Ok(Tested::default());
+        };
+        let mut argv = vec![program.display().to_string(), "-t".to_owned(), "-q".to_owned()];
+        argv.extend(master.title.arguments());
         let ended = Command::new(&argv, self.patience).output().await?;
+        let mut tested = Tested { words: words::emergencies(&ended.output, None) };
         if ended.success {
-            return Ok(());
+            tested.words.clear();
         }
-        Err(refusal(&log::emergencies(&ended.output)))
+        // It wants to write the pid file and the logs, which the master may and certhook's user may not.
+        if !nix::unistd::geteuid().is_root() {
+            tested.words.retain(|words| !words.contains("(13: Permission denied)"));
+        }
+        Ok(tested)
     }
 
-    pub(super) fn obstacles(&self) -> Vec<Problem> {
-        match process::find(&self.found_by) {
-            Err(problem) => vec![problem],
-            Ok(master) => master.may_signal().err().into_iter().collect(),
+    /// For what reads files and asks programs.
+    async fn off_the_loop<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let nginx = self.clone();
+        match tokio::task::spawn_blocking(move || work(&nginx)).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(Box::new(error)),
         }
     }
 }
 
-fn refusal(emergencies: &[String]) -> Problem {
-    let words = match emergencies {
-        [] => "its error log cannot be read".to_owned(),
-        lines => lines.iter().take(3).map(|line| printable(line, 300)).collect::<Vec<_>>().join("; "),
-    };
+fn upgrading(older: &Master) -> Problem {
     Problem::new(
-        "nginx_refused",
-        format!("nginx refused the reload: {words}"),
-        "mend what it names; certhook tries again by itself",
+        "upgrading",
+        format!(
+            "nginx is being upgraded: workers of its old master (process {0}) serve what they loaded",
+            older.pid
+        ),
+        format!(
+            "end the upgrade: kill -s WINCH {0} sends these workers away, kill -s QUIT {0} the master too",
+            older.pid
+        ),
     )
+}
+
+/// What nginx's own test says.
+#[derive(Debug, Default)]
+struct Tested {
+    words: Vec<String>,
+}
+
+impl Tested {
+    fn refused(self) -> Result<(), Refusal> {
+        if self.words.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::of(words::refusal(&self.words), &self.words))
+        }
+    }
+}
+
+impl Refusal {
+    fn of(problem: Problem, words: &[String]) -> Self {
+        Self { problem, files: words::files(words) }
+    }
 }

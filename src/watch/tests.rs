@@ -8,8 +8,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 
 /// The site whose file tells that everything before it was read: events of one watcher keep their order.
-const FLAG: SiteId = SiteId(99);
-const SITE: SiteId = SiteId(0);
+const FLAG: Topic = Topic::Site(SiteId(99));
+const SITE: Topic = Topic::Site(SiteId(0));
 
 struct Bench {
     watcher: Watcher,
@@ -25,7 +25,7 @@ impl Bench {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let mut bench = Self { watcher: Watcher::new(sender), hints, folder };
-        bench.watcher.follow(FLAG, vec![bench.path("../flags/flag")]);
+        bench.watcher.follow(FLAG, vec![bench.path("../flags/flag")], &[]);
         bench
     }
 
@@ -56,9 +56,9 @@ impl Bench {
         self.rename("link.tmp", name);
     }
 
-    fn follow(&mut self, site: SiteId, names: &[&str]) {
+    fn follow(&mut self, site: Topic, names: &[&str]) {
         let files = names.iter().map(|name| self.path(name)).collect();
-        self.watcher.follow(site, files);
+        self.watcher.follow(site, files, &[]);
     }
 
     /// The hints of everything that was done so far; each is followed by a look, as the daemon does.
@@ -68,10 +68,10 @@ impl Bench {
         let mut found = Vec::new();
         loop {
             match self.next() {
-                Hint::Site(FLAG, _) => return found,
+                Hint::Look(FLAG, _) => return found,
                 hint => found.push(hint),
             }
-            if let Some(Hint::Site(site, _)) = found.last() {
+            if let Some(Hint::Look(site, _)) = found.last() {
                 self.watcher.rearm(*site);
             }
         }
@@ -84,10 +84,10 @@ impl Bench {
     }
 
     /// The causes of one site's hints, without repetitions; other sites have none.
-    fn causes(&mut self, of: SiteId) -> Vec<Cause> {
+    fn causes(&mut self, of: Topic) -> Vec<Cause> {
         let mut causes = Vec::new();
         for hint in self.hints() {
-            let Hint::Site(site, cause) = hint else { panic!("{hint:?}") };
+            let Hint::Look(site, cause) = hint else { panic!("{hint:?}") };
             assert_eq!(site, of);
             if causes.last() != Some(&cause) {
                 causes.push(cause);
@@ -313,7 +313,7 @@ fn following_other_files_forgets_the_old_ones() {
     let mut bench = Bench::new();
     bench.folders("one");
     bench.folders("two");
-    let other = SiteId(1);
+    let other = Topic::Site(SiteId(1));
     for name in ["one/cert.pem", "one/other.pem", "two/cert.pem"] {
         bench.write(name, "old");
     }
@@ -330,9 +330,9 @@ fn following_other_files_forgets_the_old_ones() {
     bench.write("two/cert.pem", "new");
     let hints = bench.hints();
     for site in [SITE, other] {
-        assert!(hints.contains(&Hint::Site(site, Cause::Changed)), "{hints:?}");
+        assert!(hints.contains(&Hint::Look(site, Cause::Changed)), "{hints:?}");
     }
-    bench.watcher.rearm(SiteId(55));
+    bench.watcher.rearm(Topic::Site(SiteId(55)));
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn without_events_files_are_polled() {
     bench.watcher.events = None;
     bench.write("cert.pem", "old");
     bench.follow(SITE, &["cert.pem", "key.pem"]);
-    bench.follow(SiteId(1), &["other.pem"]);
+    bench.follow(Topic::Site(SiteId(1)), &["other.pem"]);
     assert_eq!((bench.watcher.polled(), bench.watcher.poll()), (2, vec![]));
     type Step = fn(&Bench);
     let steps: [(&str, Step); 4] = [

@@ -102,10 +102,13 @@ fn dependencies_point_inward() {
         ("telemetry", &[]),
         ("config", &["problem"]),
         ("files", &["platform", "problem"]),
-        ("inspect", &["agent", "certificate", "config", "files", "problem"]),
+        ("inspect", &["agent", "certificate", "config", "files", "platform", "problem"]),
+        ("stage", &["certificate", "config", "files", "inspect", "platform", "problem"]),
+        ("roster", &["config", "discover", "stage"]),
         ("watch", &["agent", "platform", "problem"]),
-        ("server", &["config", "crash", "platform", "problem"]),
-        ("probe", &["agent", "certificate", "config", "problem"]),
+        ("discover", &["config", "platform", "problem"]),
+        ("server", &["config", "crash", "discover", "platform", "problem"]),
+        ("probe", &["agent", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["certificate", "config", "files", "problem"]),
         ("courier", &["config", "crash", "ledger", "portal", "problem"]),
@@ -157,10 +160,14 @@ fn no_room_has_become_two() {
 #[test]
 fn the_readme_s_configuration_is_right() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let sample = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let config = certhook::config::Config::parse(Path::new("certhook.toml"), sample).unwrap();
-    assert_eq!((config.sites.len(), config.servers.len()), (1, 1));
-    assert!(config.portal.is_some());
+    let samples: Vec<&str> =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let parse = |text: &str| certhook::config::Config::parse(Path::new("certhook.toml"), text).unwrap();
+    let config = parse(samples[0]);
+    assert!(config.portal.is_some() && config.servers[0].discovers() && config.sites.is_empty());
+    // The second is to be added to the first.
+    let config = parse(&samples.concat());
+    assert_eq!((samples.len(), config.sites.len(), config.servers.len()), (2, 1, 1));
 }
 
 /// The codes of the README's table, and those that the sources give to problems of a site or of the host.
@@ -169,7 +176,19 @@ fn the_readme_knows_every_code() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let told: BTreeSet<&str> = readme.split('`').skip(1).step_by(2).collect();
     let mut missing = Vec::new();
-    for room in ["agent", "certificate", "files", "inspect", "ledger", "probe", "server", "watch"] {
+    for room in [
+        "agent",
+        "certificate",
+        "daemon",
+        "discover",
+        "files",
+        "inspect",
+        "ledger",
+        "probe",
+        "server",
+        "stage",
+        "watch",
+    ] {
         for (path, text) in sources(room) {
             for part in text.split("Problem::new(").skip(1) {
                 let Some(code) = part.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next())

@@ -109,13 +109,13 @@ fn found_codes(host: &Host) -> Vec<String> {
 fn all_mistakes_are_told_at_once() {
     let extra = Extra {
         watch: "settle = 30\nrescann = \"1h\"".into(),
-        server: "discover = true".into(),
+        server: "discover = 1".into(),
         ..Extra::default()
     };
     let host = Host::with(&[Writer::Lego], extra);
     let (found, code) = found(&host);
     let codes: Vec<_> = found.iter().map(|(_, code, ..)| code.as_str()).collect();
-    assert_eq!((codes, code), (vec!["wrong_type", "unknown_key", "not_yet"], 2), "{found:?}");
+    assert_eq!((codes, code), (vec!["wrong_type", "unknown_key", "wrong_type"], 2), "{found:?}");
     // Every other command says the same and does nothing.
     let output = host.certhook(&["sync"]);
     assert_eq!(output.status.code(), Some(2));

@@ -57,6 +57,12 @@ pub struct Extra {
     pub portal_allows: Option<usize>,
     /// There is no portal in the configuration.
     pub no_portal: bool,
+    /// nginx's configuration tells which sites there are; certhook's names none.
+    pub discovered: bool,
+    /// Sites do not say where to ask.
+    pub no_verify: bool,
+    /// Lines of nginx's `http` block. What stands in `sites-enabled` beside it is included always.
+    pub http: String,
 }
 
 impl Host {
@@ -89,7 +95,8 @@ impl Host {
         let served = sites.iter().map(|site| {
             NginxSite::new(&[site.name.as_str()], site.layout.certificate.clone(), site.layout.key.clone())
         });
-        let nginx = Nginx::builder().sites(served).start();
+        let http = format!("{}\ninclude sites-enabled/*;", extra.http);
+        let nginx = Nginx::builder().sites(served).http_extra(&http).start();
         let (environment, wrapper) = (Vec::new(), Vec::new());
         let log_level = "trace";
         let host =
@@ -120,7 +127,9 @@ impl Host {
 
     /// The configuration's text.
     pub fn config_text(&self) -> String {
-        let Extra { top, portal, watch, server, site: more, nameless, no_portal, .. } = &self.extra;
+        let Extra { top, portal, watch, server, site: more, nameless, no_portal, no_verify, .. } =
+            &self.extra;
+        let server = server.replace("STATE", &self.state_dir().display().to_string());
         let mut text = format!("state_dir = {:?}\n{top}\n", self.state_dir());
         if !no_portal {
             write!(
@@ -137,15 +146,20 @@ impl Host {
         write!(text, "[watch]\n{watch}\n").unwrap();
         write!(text, "[server.nginx]\nkind = \"nginx\"\npid_file = {:?}\n{server}\n", self.nginx.pid_file())
             .unwrap();
+        if self.extra.discovered {
+            text.push_str("discover = true\n");
+            return text;
+        }
         for site in &self.sites {
             write!(
                 text,
-                "[[site]]\ncertificate = {:?}\nkey = {:?}\nverify = [{:?}]\n{more}\n",
-                site.layout.certificate,
-                site.layout.key,
-                self.nginx.endpoint(),
+                "[[site]]\ncertificate = {:?}\nkey = {:?}\n{more}\n",
+                site.layout.certificate, site.layout.key,
             )
             .unwrap();
+            if !no_verify {
+                writeln!(text, "verify = [{:?}]", self.nginx.endpoint()).unwrap();
+            }
             if !nameless {
                 writeln!(text, "name = {:?}", site.name).unwrap();
             }
@@ -155,6 +169,41 @@ impl Host {
 
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Writes, or with `None` removes, one of the files that nginx's configuration includes.
+    pub fn set_vhost(&self, name: &str, text: Option<&str>) {
+        let folder = self.nginx.prefix().join("sites-enabled");
+        std::fs::create_dir_all(&folder).unwrap();
+        match text {
+            Some(text) => std::fs::write(folder.join(name), text).unwrap(),
+            None => std::fs::remove_file(folder.join(name)).unwrap(),
+        }
+    }
+
+    /// One more site: its files and its record at the portal, in no configuration yet.
+    pub fn add_site(&mut self, writer: Writer) -> usize {
+        let index = self.sites.len();
+        let name = format!("site{index}.test");
+        let pair = self.ca.issue(Order { hosts: &[name.as_str()], ..Order::default() });
+        let layout = writer.layout(&self.folder.path().join(format!("ssl/{index}")), &name);
+        writer.install(&layout, &pair);
+        let id = 158 + i64::try_from(index).unwrap();
+        self.portal.add_certificate(Record::new(id, &name));
+        self.sites.push(Site { name, id, layout, writer, pair });
+        index
+    }
+
+    /// The `server` block of a site.
+    pub fn block(&self, site: usize) -> String {
+        let Site { name, layout, .. } = &self.sites[site];
+        format!(
+            "server {{\n    listen {} ssl;\n    server_name {name};\n    ssl_certificate {:?};\n    \
+             ssl_certificate_key {:?};\n}}\n",
+            self.nginx.endpoint(),
+            layout.certificate,
+            layout.key
+        )
     }
 
     pub fn config_path(&self) -> PathBuf {
@@ -362,8 +411,9 @@ impl Drop for Host {
 
 /// The codes of all problems that a status tells of.
 pub fn codes(status: &Value) -> Vec<String> {
-    let sites = status["sites"].as_array().expect("sites").iter().map(|site| &site["problem"]);
-    let all = sites.chain([&status["watch"]["problem"], &status["ledger_problem"]]);
+    let sites = ["sites", "servers"].iter().flat_map(|list| status[list].as_array().expect("a list"));
+    let all =
+        sites.map(|one| &one["problem"]).chain([&status["watch"]["problem"], &status["ledger_problem"]]);
     all.filter_map(|problem| problem["code"].as_str()).map(str::to_owned).collect()
 }
 

@@ -14,8 +14,10 @@ fn a_refused_reload_is_explained_and_made_good_when_mended() {
     host.nginx.break_config();
     host.renew(0, Duration::ZERO);
     let status = host.wait_for("the problem", |status| !status["sites"][0]["problem"].is_null());
+    // The site itself is well: it is blocked by its server, and that by a line of its configuration.
     let problem = &status["sites"][0]["problem"];
-    assert_eq!(problem["code"], "nginx_refused");
+    assert_eq!(problem["code"], "blocked");
+    assert_eq!(status["servers"][0]["problem"]["code"], "nginx_refused");
     let words = host.nginx.log().emergencies[0].clone();
     let said = problem["message"].as_str().unwrap();
     let directive =

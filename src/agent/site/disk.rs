@@ -17,7 +17,7 @@ fn not_read() -> Problem {
 
 impl Agent {
     pub(in crate::agent) fn look(&mut self, now: Instant, id: SiteId, cause: Cause) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         match cause {
             // The slow rescan, and whoever asks, may have it reloaded once more.
             Cause::Asked => {
@@ -42,7 +42,7 @@ impl Agent {
 
     /// A file is being written: its close is the hint; if none comes, quiet is.
     fn writing_goes_on(&mut self, now: Instant, id: SiteId) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         match site.state {
             // What was found whole may not be any more.
             State::Ready => {
@@ -59,7 +59,7 @@ impl Agent {
     }
 
     pub(super) fn look_now(&mut self, now: Instant, id: SiteId, ask_wire: bool) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         if site.acting() {
             let again = site.again.get_or_insert(Again { ask_wire: false });
             again.ask_wire |= ask_wire;
@@ -68,7 +68,7 @@ impl Agent {
         if site.state == State::Ready {
             self.withdraw(id);
         }
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         site.ask_wire |= ask_wire || !matches!(site.state, State::Current | State::Pending { .. });
         site.state = State::Inspecting;
         self.schedule.set(Key::Site(id), now + LOOK_LIMIT);
@@ -77,7 +77,7 @@ impl Agent {
 
     /// Starts over if a hint came meanwhile.
     pub(super) fn look_again(&mut self, now: Instant, id: SiteId) -> bool {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         let Some(again) = site.again.take() else { return false };
         // Whatever was under way beyond reading is not known to have come to a good end.
         let ask_wire = again.ask_wire || !matches!(site.state, State::Current | State::Inspecting);
@@ -88,7 +88,7 @@ impl Agent {
     }
 
     pub(in crate::agent) fn site_due(&mut self, now: Instant, id: SiteId) {
-        match self.sites[id.0].state {
+        match self.sites[id].state {
             State::Inspecting => self.failed(now, id, not_read()),
             State::Verifying { .. } | State::Probing => self.actions.push(Action::Probe(id)),
             State::Waiting { .. } => self.look_now(now, id, true),
@@ -102,7 +102,7 @@ impl Agent {
         id: SiteId,
         outcome: Result<Seen, Incomplete>,
     ) {
-        if self.sites[id.0].state != State::Inspecting {
+        if self.sites[id].state != State::Inspecting {
             return;
         }
         self.schedule.clear(Key::Site(id));
@@ -110,7 +110,7 @@ impl Agent {
         if self.look_again(now, id) {
             return;
         }
-        let looked_before = self.sites[id.0].looked.replace(now);
+        let looked_before = self.sites[id].looked.replace(now);
         match outcome {
             Ok(seen) => self.whole(now, id, seen, looked_before),
             Err(incomplete) => self.not_whole(now, id, incomplete),
@@ -119,7 +119,7 @@ impl Agent {
 
     fn whole(&mut self, now: Instant, id: SiteId, seen: Seen, looked_before: Option<Instant>) {
         let settle = self.tuning.settle;
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         site.fault = None;
         let since = match site.whole {
             Some((set, since)) if set == seen.bundle.set => since,
@@ -156,7 +156,7 @@ impl Agent {
 
     fn not_whole(&mut self, now: Instant, id: SiteId, incomplete: Incomplete) {
         let settle = self.tuning.settle;
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         let since = *site.pending_since.get_or_insert(now);
         site.untouched = false;
         site.whole = None;
@@ -177,6 +177,6 @@ impl Agent {
         }
         self.schedule.set(Key::Site(id), next);
         // Whoever waits for this site may have to wait on, or no longer.
-        self.try_reload(now, self.sites[id.0].server);
+        self.try_reload(now, self.sites[id].server);
     }
 }

@@ -6,13 +6,14 @@ use super::{Reloaded, State};
 use crate::agent::judge::{Wire, judge};
 use crate::agent::schedule::Key;
 use crate::agent::{
-    ACCEPTED, Action, Agent, How, Installed, MOST_RELOADS, OVERLAP, Recorded, Sighting, SiteId,
+    ACCEPTED, Action, Agent, How, Installed, LAST_MINUTE, MOST_RELOADS, Mark, OVERLAP, Recorded, Sighting,
+    SiteId,
 };
 use crate::problem::Problem;
 
 impl Agent {
     pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, sightings: Vec<Sighting>) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let wire = judge(disk, site.recorded.as_ref(), &sightings);
         site.sightings = sightings;
@@ -31,7 +32,7 @@ impl Agent {
             return;
         }
         let doubtful = match wire {
-            Wire::Stale(_) => self.may_be_old_workers(now, id),
+            Wire::Stale(_) | Wire::Foreign(_) => self.may_be_old_workers(now, id),
             Wire::Served => self.may_be_the_last_of_it(now, id),
             _ => false,
         };
@@ -39,7 +40,11 @@ impl Agent {
             self.schedule.set(Key::Site(id), now + Duration::from_millis(20));
             return;
         }
-        let site = &self.sites[id.0];
+        let site = &self.sites[id];
+        if let (Some(since), Wire::Foreign(_) | Wire::Unreachable(_)) = (site.unloaded, &wire) {
+            self.not_loaded(now, id, since);
+            return;
+        }
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
@@ -67,7 +72,7 @@ impl Agent {
     /// An old certificate on the wire may be the last of a reload that has been: ours, or, at the start,
     /// somebody's.
     fn may_be_old_workers(&self, now: Instant, id: SiteId) -> bool {
-        let site = &self.sites[id.0];
+        let site = &self.sites[id];
         let just_begun = site.untouched && self.begun.is_some_and(|begun| now < begun + OVERLAP);
         just_begun || site.whole.is_some_and(|(_, whole)| self.overlaps(now, site.server, whole))
     }
@@ -75,24 +80,49 @@ impl Agent {
     /// What is on disk came after a reload began that is not quite over: that may have loaded what was there
     /// before, and old workers may be what still answers.
     fn may_be_the_last_of_it(&self, now: Instant, id: SiteId) -> bool {
-        let site = &self.sites[id.0];
+        let site = &self.sites[id];
         site.whole.is_some_and(|(_, whole)| self.is_changing(now, site.server, whole))
     }
 
+    /// Whoever wrote the server's configuration has not made it load yet, and may not be ready to.
+    fn not_loaded(&mut self, now: Instant, id: SiteId, since: Instant) {
+        let until = since + self.tuning.settle;
+        if now >= until {
+            return self.failed(now, id, not_loaded_yet());
+        }
+        self.sites[id].state = State::Awaiting { since };
+        self.schedule.set(Key::Site(id), until);
+        self.calm(now, id);
+    }
+
+    /// A little before the end of the first certificate that is served in place of the one on disk.
+    fn last_moment(&self, now: Instant, id: SiteId) -> Option<Instant> {
+        let site = &self.sites[id];
+        let disk = site.disk.as_ref()?;
+        let old = site.sightings.iter().filter_map(|sighting| sighting.outcome.as_ref().ok());
+        let old = old.filter(|leaf| leaf.fingerprint != disk.bundle.leaf.fingerprint);
+        let end = old.map(|leaf| leaf.not_after).min()?;
+        let left = Duration::try_from(end.duration_since(disk.read_at)).unwrap_or_default();
+        // Beyond what the clock can count is never.
+        now.checked_add(left.saturating_sub(LAST_MINUTE))
+    }
+
     fn ready(&mut self, now: Instant, id: SiteId) {
-        let site = &mut self.sites[id.0];
+        let urgent_at = self.last_moment(now, id);
+        let site = &mut self.sites[id];
+        site.urgent_at = urgent_at;
         site.state = State::Ready;
         let whole = site.whole.map_or(now, |(_, since)| since);
         self.want_reload(now, id, whole);
     }
 
-    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId) {
-        let timeout = self.servers[self.sites[id.0].server.0].verify_timeout;
-        let site = &mut self.sites[id.0];
+    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId, mark: Option<Mark>) {
+        let timeout = self.servers[self.sites[id].server.0].setup.verify_timeout;
+        let site = &mut self.sites[id];
         let set = site.disk.as_ref().map(|disk| disk.bundle.set);
         site.reloaded = set.map(|set| {
             let before = site.reloaded.filter(|before| before.set == set).map_or(0, |before| before.times);
-            Reloaded { set, at: now, times: before.saturating_add(1) }
+            Reloaded { set, at: now, times: before.saturating_add(1), mark }
         });
         site.state = State::Verifying { since: now, until: now + timeout, shown: None };
         self.actions.push(Action::Probe(id));
@@ -112,7 +142,7 @@ impl Agent {
             }
             (Wire::Served, shown) => {
                 let shown = shown.unwrap_or(now);
-                self.sites[id.0].state = State::Verifying { since, until, shown: Some(shown) };
+                self.sites[id].state = State::Verifying { since, until, shown: Some(shown) };
                 self.schedule.set(Key::Site(id), now.max(since + ACCEPTED));
                 return;
             }
@@ -125,7 +155,7 @@ impl Agent {
             self.failed(now, id, problem);
             return;
         }
-        self.sites[id.0].state = State::Verifying { since, until, shown: None };
+        self.sites[id].state = State::Verifying { since, until, shown: None };
         // Old workers accept for a tenth of a second; after that there is less hurry.
         let pause =
             (now.duration_since(since) / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
@@ -133,7 +163,7 @@ impl Agent {
     }
 
     fn record(&mut self, now: Instant, id: SiteId, served: Instant) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let reloaded = site.reloaded.filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
@@ -149,7 +179,7 @@ impl Agent {
     }
 
     pub(in crate::agent) fn recorded(&mut self, now: Instant, id: SiteId, outcome: Result<(), Problem>) {
-        let site = &mut self.sites[id.0];
+        let site = &mut self.sites[id];
         if site.state != State::Recording {
             return;
         }
@@ -164,4 +194,12 @@ impl Agent {
         });
         self.settled(now, id);
     }
+}
+
+fn not_loaded_yet() -> Problem {
+    Problem::new(
+        "not_loaded_yet",
+        "the server's configuration names this certificate, and the server has not loaded that yet",
+        "reload the server when its configuration is ready",
+    )
 }

@@ -29,6 +29,12 @@ enum Step {
     ReloadBySomebody,
     FallBack(usize),
     Slow(u64, u64),
+    Leave(usize),
+    Come(usize, bool),
+    PartChanges(usize),
+    Spare(u64, Option<usize>),
+    Draining(usize),
+    Mended,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,7 +57,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::LedgerFails),
         1 => any::<bool>().prop_map(Step::LoadsNothing),
         1 => Just(Step::ReloadBySomebody),
-        1 => site.prop_map(Step::FallBack),
+        1 => site.clone().prop_map(Step::FallBack),
+        1 => site.clone().prop_map(Step::Leave),
+        1 => (site.clone(), any::<bool>()).prop_map(|(site, unloaded)| Step::Come(site, unloaded)),
+        1 => site.prop_map(Step::PartChanges),
+        1 => (0_u64..3000, prop::option::of(1_usize..3)).prop_map(|(apart, most)| Step::Spare(apart, most)),
+        1 => (0_usize..4).prop_map(Step::Draining),
+        1 => Just(Step::Mended),
         1 => (1_u64..400, 0_u64..150).prop_map(|(reload, overlap)| Step::Slow(reload, overlap)),
     ]
 }
@@ -89,7 +101,20 @@ fn play(steps: &[Step], told: Told) -> World {
             Step::Reachable(reachable) => world.reachable = reachable,
             Step::LedgerFails(fails) => world.ledger_fails = fails,
             Step::LoadsNothing(nothing) => world.loads_nothing = nothing,
-            Step::ReloadBySomebody => world.reload_by_somebody(0),
+            Step::ReloadBySomebody => {
+                world.reload_by_somebody(0);
+                world.event(Event::LoadedByOthers(ServerId(0)));
+            }
+            Step::Leave(site) => world.leave(site),
+            Step::Come(site, unloaded) => world.come(site, unloaded),
+            Step::PartChanges(site) => world.event(Event::Changed(SiteId(site))),
+            // From the next start on.
+            Step::Spare(apart, most) => {
+                world.server_setup.min_interval = Duration::from_millis(apart);
+                world.server_setup.max_draining = most;
+            }
+            Step::Draining(workers) => world.draining = workers,
+            Step::Mended => world.event(Event::Mended(ServerId(0))),
             Step::FallBack(site) => world.wire[site] = 1,
             Step::Slow(reload, overlap) => {
                 world.reload_takes = Duration::from_millis(reload);
@@ -97,7 +122,11 @@ fn play(steps: &[Step], told: Told) -> World {
             }
         }
     }
-    // Whatever was wrong is mended.
+    // Whatever was wrong is mended, and whoever left is back.
+    world.draining = 0;
+    for site in 0..SITES {
+        world.come(site, false);
+    }
     (world.refuses, world.reachable, world.ledger_fails, world.loads_nothing) = (false, true, false, false);
     let reloads = world.reloads.len();
     for site in 0..SITES {

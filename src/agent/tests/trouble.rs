@@ -16,7 +16,7 @@ fn a_neighbour_that_stays_broken_holds_nobody_up_for_longer_than_a_second() {
     assert!(world.reloads[0] - begun <= HOLD + MS * 20, "{:?}", world.reloads[0] - begun);
     // nginx loads all or none: it refused, and the problem says so until the neighbour is mended.
     assert_eq!(world.failed_loads, 1);
-    assert_eq!(world.agent.site(SiteId(0)).problem().unwrap().0.code, "refused");
+    assert_eq!(world.agent.site(SiteId(0)).unwrap().problem().unwrap().0.code, "refused");
     world.write(1, 2);
     world.run(SECOND * 10);
     assert_eq!(world.records().len(), 2);
@@ -149,10 +149,10 @@ fn what_stays_broken_is_a_problem_after_settle_and_well_when_mended() {
     world.set(0, Disk::Torn);
     world.run(World::SETTLE - SECOND);
     assert_eq!(world.told(0), [] as [Option<&str>; 0]);
-    assert!(!world.agent.site(SiteId(0)).at_rest());
+    assert!(!world.agent.site(SiteId(0)).unwrap().at_rest());
     world.run(SECOND * 2);
     assert_eq!(world.told(0), [Some("torn")]);
-    assert!(world.agent.site(SiteId(0)).at_rest());
+    assert!(world.agent.site(SiteId(0)).unwrap().at_rest());
     // No event tells of the repair: it is looked at from time to time all the same.
     world.disk[0] = Disk::Leaf(1);
     world.run(World::SETTLE * 2);

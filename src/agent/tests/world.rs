@@ -1,6 +1,6 @@
 //! A host made of numbers: files, a server that loads all or none, a wire, a ledger, and their delays.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -32,6 +32,17 @@ pub(super) struct World {
     ever_served: Vec<HashSet<u8>>,
     pub(super) recorded: Vec<Option<u8>>,
     pub(super) had_chain: bool,
+    /// Of every server, from the next start on.
+    pub(super) server_setup: ServerSetup,
+    /// Old workers that drain after each reload, and what `Count` is told.
+    pub(super) draining: usize,
+    pub(super) counts: usize,
+    /// When the leaves end.
+    pub(super) leaves_end: Timestamp,
+    /// Whose files the server names when it refuses.
+    pub(super) at_fault: Option<BTreeSet<SiteId>>,
+    pub(super) mark: Mark,
+    pub(super) kept_back: Vec<(SiteId, Problem)>,
 
     pub(super) looking_takes: Duration,
     pub(super) reload_takes: Duration,
@@ -93,11 +104,11 @@ impl World {
         world
     }
 
-    fn make(servers: &[usize], recorded: Option<u8>, had_chain: bool) -> Self {
+    pub(super) fn make(servers: &[usize], recorded: Option<u8>, had_chain: bool) -> Self {
         let now = Instant::now();
         let sites = servers.len();
         let mut world = Self {
-            agent: Agent::new(Tuning { settle: Self::SETTLE, rescan: Self::RESCAN }, &[], &[]),
+            agent: Agent::new(Tuning { settle: Self::SETTLE, rescan: Self::RESCAN }, &[]),
             now,
             queue: BTreeMap::new(),
             order: 0,
@@ -108,6 +119,18 @@ impl World {
             ever_served: vec![HashSet::new(); sites],
             recorded: vec![recorded; sites],
             had_chain,
+            server_setup: ServerSetup {
+                verify_timeout: Duration::from_secs(10),
+                min_interval: Duration::ZERO,
+                max_draining: None,
+                staged: false,
+            },
+            draining: 0,
+            counts: 0,
+            leaves_end: Timestamp::MAX,
+            at_fault: None,
+            mark: Mark::default(),
+            kept_back: Vec::new(),
             looking_takes: Duration::from_millis(1),
             reload_takes: Duration::from_millis(5),
             overlap: Duration::ZERO,
@@ -135,20 +158,40 @@ impl World {
 
     /// A new agent that knows what the ledger knows; whatever was under way is lost.
     pub(super) fn reboot(&mut self) {
-        let setups: Vec<SiteSetup> = (0..self.servers.len())
-            .map(|site| SiteSetup {
-                server: ServerId(self.servers[site]),
-                recorded: self.recorded[site].map(|leaf| self.record_of(leaf)),
-            })
-            .collect();
         let servers = self.servers.iter().max().map_or(0, |most| most + 1);
-        let timeouts = vec![Duration::from_secs(10); servers];
-        self.agent = Agent::new(Tuning { settle: Self::SETTLE, rescan: Self::RESCAN }, &timeouts, &setups);
+        self.agent = Agent::new(
+            Tuning { settle: Self::SETTLE, rescan: Self::RESCAN },
+            &vec![self.server_setup; servers],
+        );
         self.queue.clear();
     }
 
     pub(super) fn start(&mut self) {
+        for site in 0..self.servers.len() {
+            self.add(site, false);
+        }
         self.event(Event::LookAtAll(Cause::Asked));
+    }
+
+    /// A site goes. Results that come later are told of its number, which nobody has again: here they are left out,
+    /// because the world does give numbers again.
+    pub(super) fn leave(&mut self, site: usize) {
+        self.queue.retain(|_, event| event.site() != Some(SiteId(site)));
+        self.event(Event::Removed(SiteId(site)));
+    }
+
+    /// As [`World::add`], unless it is there.
+    pub(super) fn come(&mut self, site: usize, unloaded: bool) {
+        if self.agent.site(SiteId(site)).is_none() {
+            self.add(site, unloaded);
+        }
+    }
+
+    /// A site comes, or comes back.
+    pub(super) fn add(&mut self, site: usize, unloaded: bool) {
+        let recorded = self.recorded[site].map(|leaf| self.record_of(leaf));
+        let setup = SiteSetup { server: ServerId(self.servers[site]), recorded, unloaded };
+        self.event(Event::Added(SiteId(site), setup));
     }
 
     /// Puts a whole set in place, with its hint.
@@ -207,14 +250,20 @@ impl World {
             }
             Action::Reload(id) => {
                 self.reloads.push(self.now);
-                let outcome = self.load(id.0);
+                let outcome = self.load(id.0).map(|took| Loaded {
+                    took,
+                    marks: Vec::new(),
+                    kept_back: std::mem::take(&mut self.kept_back),
+                });
+                let at_fault = self.at_fault.clone();
+                let outcome = outcome.map_err(|problem| Refused { problem, at_fault });
                 self.later(self.reload_takes, Event::Reloaded(id, outcome));
             }
             Action::Record(id, installed) => {
                 let outcome = if self.ledger_fails {
                     Err(Problem::new("ledger", "the disk is full", "make room"))
                 } else {
-                    let leaf = self.agent.site(id).disk().unwrap().bundle.leaf.fingerprint;
+                    let leaf = self.agent.site(id).unwrap().disk().unwrap().bundle.leaf.fingerprint;
                     let leaf = (0..=255).find(|number| leaf_of(*number).fingerprint == leaf).unwrap();
                     assert!(self.ever_served[id.0].contains(&leaf), "recorded before the wire showed it");
                     self.recorded[id.0] = Some(leaf);
@@ -223,6 +272,10 @@ impl World {
                     Ok(())
                 };
                 self.later(Duration::from_millis(3), Event::Recorded(id, outcome));
+            }
+            Action::Count(id) => {
+                self.counts += 1;
+                self.later(self.looking_takes, Event::Counted(id, Some(self.draining)));
             }
             Action::Tell(id, problem) => self.told.push((id.0, problem.map(|problem| problem.code))),
         }
@@ -249,7 +302,7 @@ impl World {
             true => self.wire[site],
         };
         self.ever_served[site].insert(leaf);
-        let mut leaf = leaf_of(leaf);
+        let mut leaf = Leaf { not_after: self.leaves_end, ..leaf_of(leaf) };
         if self.foreign {
             leaf = Leaf { hosts: Hosts::from_portal_name("other.test"), ..leaf_of(99) };
         }
@@ -299,6 +352,8 @@ impl World {
             },
             written_at: Timestamp::UNIX_EPOCH,
             age: self.age,
+            read_at: Timestamp::UNIX_EPOCH,
+            mark: self.mark,
         }
     }
 

@@ -1,9 +1,11 @@
-//! What nginx wrote to its error log since a moment.
+//! What nginx wrote to its error logs since a moment.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use super::process::Master;
+use super::words;
 
 /// So much is read at once.
 const MOST_BYTES: u64 = 256 * 1024;
@@ -12,29 +14,62 @@ const MOST_LINE: usize = 8 * 1024;
 /// More lines say nothing new.
 const MOST_KEPT: usize = 16;
 
-/// An error log, from its end at the time it was opened.
+/// The error logs that could be opened, each from its end at that time.
 #[derive(Debug)]
-pub(super) struct ErrorLog {
-    file: File,
-    /// The beginning of a line that was not finished when it was read.
-    begun: Vec<u8>,
+pub(super) struct ErrorLogs {
+    logs: Vec<ErrorLog>,
+    /// Whose lines count; everybody's if `None`.
+    writers: Option<Vec<i32>>,
     emergencies: Vec<String>,
 }
 
-impl ErrorLog {
-    /// The log of a running master: its standard error is the log it was started with. `None` where that
-    /// is no file, or may not be read.
-    pub(super) fn of(master: &Master) -> Option<Self> {
-        let mut file = crate::platform::open_to_read(&master.standard_error()).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
+#[derive(Debug)]
+struct ErrorLog {
+    file: File,
+    identity: (u64, u64),
+    /// The beginning of a line that was not finished when it was read.
+    begun: Vec<u8>,
+}
+
+impl ErrorLogs {
+    /// Those of `paths` that are files and may be read, each once.
+    pub(super) fn open<'p>(paths: impl IntoIterator<Item = &'p Path>, writers: Option<Vec<i32>>) -> Self {
+        let mut logs: Vec<ErrorLog> = Vec::new();
+        for log in paths.into_iter().filter_map(ErrorLog::open) {
+            if logs.iter().all(|other| other.identity != log.identity) {
+                logs.push(log);
+            }
         }
-        file.seek(SeekFrom::End(0)).ok()?;
-        Some(Self { file, begun: Vec::new(), emergencies: Vec::new() })
+        Self { logs, writers, emergencies: Vec::new() }
     }
 
-    /// The words of the `[emerg]` lines since the log was opened. What was read once is not read again.
+    /// Whether there is none to read.
+    pub(super) fn is_blind(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// The words of the `[emerg]` lines since the logs were opened. What was read once is not read again.
     pub(super) fn emergencies(&mut self) -> &[String] {
+        for log in &mut self.logs {
+            for words in words::emergencies(&log.new_lines(), self.writers.as_deref()) {
+                if self.emergencies.len() < MOST_KEPT && !self.emergencies.contains(&words) {
+                    self.emergencies.push(words);
+                }
+            }
+        }
+        &self.emergencies
+    }
+}
+
+impl ErrorLog {
+    fn open(path: &Path) -> Option<Self> {
+        let mut file = crate::platform::open_to_read(path).ok()?;
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        file.seek(SeekFrom::End(0)).ok()?;
+        Some(Self { file, identity: (metadata.dev(), metadata.ino()), begun: Vec::new() })
+    }
+
+    fn new_lines(&mut self) -> String {
         let mut bytes = std::mem::take(&mut self.begun);
         // A log that cannot be read says nothing; the wire is asked all the same.
         let _ = (&self.file).take(MOST_BYTES).read_to_end(&mut bytes);
@@ -42,45 +77,32 @@ impl ErrorLog {
         self.begun = bytes.split_off(whole);
         // A line without an end is no line of a log.
         self.begun.truncate(MOST_LINE);
-        let room = MOST_KEPT.saturating_sub(self.emergencies.len());
-        self.emergencies.extend(emergencies(&String::from_utf8_lossy(&bytes)).into_iter().take(room));
-        &self.emergencies
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
-
-/// The words of `[emerg]` lines, of a log or of nginx's test. The level stands in one place only: what a client
-/// sends can appear in the words of other lines.
-pub(super) fn emergencies(text: &str) -> Vec<String> {
-    text.lines().filter_map(emergency).map(str::to_owned).collect()
-}
-
-fn emergency(line: &str) -> Option<&str> {
-    if let Some(of_test) = line.strip_prefix("nginx: [emerg] ") {
-        return Some(of_test.trim());
-    }
-    // 2026/11/21 19:41:57 [emerg] 12#12: words
-    let (time, rest) = line.split_at_checked(TIME.len())?;
-    let fits = |(c, form): (char, char)| if form == '0' { c.is_ascii_digit() } else { c == form };
-    let words = rest.strip_prefix(" [emerg] ").filter(|_| time.chars().zip(TIME.chars()).all(fits))?;
-    Some(words.split_once(": ").map_or(words, |(_, words)| words).trim())
-}
-
-/// How nginx writes the time.
-const TIME: &str = "0000/00/00 00:00:00";
 
 #[cfg(test)]
 mod tests {
-    use super::emergencies;
+    use std::io::Write;
+
+    use super::*;
 
     #[test]
-    fn words_of_the_log_and_of_the_test() {
-        let log = "2026/11/21 19:41:57 [notice] 7#7: signal 1\n\
-                   2026/11/21 19:41:57 [emerg] 12#12: unknown directive \"foo\" in /n.conf:3\n";
-        assert_eq!(emergencies(log), ["unknown directive \"foo\" in /n.conf:3"]);
-        let hostile = "2026/11/21 19:41:57 [error] 12#12: *5 open() \"/var/www/[emerg] 1#1: pwned\" failed\n\
-                       2026/11/21 19:41:57 [info] x [emerg] 1#1: pwned\n[emerg] pwned\n";
-        assert_eq!(emergencies(hostile), [] as [String; 0]);
-        let test = "nginx: [emerg] cannot load certificate \"/a\": BIO_new_file() failed\n";
-        assert_eq!(emergencies(test), ["cannot load certificate \"/a\": BIO_new_file() failed"]);
+    fn only_new_whole_lines_of_the_master_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("error.log");
+        std::fs::write(&path, "2026/11/21 19:41:56 [emerg] 12#12: of yesterday\n").unwrap();
+        let link = folder.path().join("link.log");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let paths = [path.as_path(), &link, folder.path(), Path::new("/none")];
+        let mut logs = ErrorLogs::open(paths, Some(vec![12]));
+        assert!(!logs.is_blind());
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        write!(writer, "2026/11/21 19:41:57 [emerg] 12#12: of to").unwrap();
+        assert_eq!(logs.emergencies(), [] as [&str; 0]);
+        write!(writer, "day\n2026/11/21 19:41:57 [emerg] 99#99: of nginx -t\n").unwrap();
+        assert_eq!(logs.emergencies(), ["of today"]);
+        assert_eq!(logs.emergencies(), ["of today"]);
+        assert!(ErrorLogs::open([folder.path()], None).is_blind());
     }
 }

@@ -1,134 +1,65 @@
-//! nginx's master among the processes of the host.
+//! An nginx master as a process: what its title tells, its children, its signals.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::config;
+use super::title::Title;
 use crate::problem::Problem;
 
-/// Where packages of nginx and its relatives put the master's pid.
-const PID_FILES: [&str; 6] = [
-    "/run/nginx.pid",
-    "/run/angie.pid",
-    "/run/freenginx.pid",
-    "/usr/local/nginx/logs/nginx.pid",
-    "/usr/local/openresty/nginx/logs/nginx.pid",
-    "/var/run/nginx/nginx.pid",
-];
+/// The kernel's mark of a process that was forked and runs its parent's program still.
+const FORKED_ONLY: u64 = 0x40;
+
+/// A reload's last worker is started soon after its first; a child older than this is of no reload under way.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Between two workers of one reload, on a busy machine.
+const SETTLED: Duration = Duration::from_millis(25);
+const MOST_SETTLING: Duration = Duration::from_millis(500);
 
 /// A process that calls itself an nginx master.
 #[derive(Debug, Clone)]
 pub(super) struct Master {
-    pid: i32,
-    /// Its command line, as its title repeats it.
-    words: Vec<String>,
+    pub(super) pid: i32,
+    pub(super) title: Title,
 }
 
-/// The master of this configuration's instance.
-pub(super) fn find(found_by: &config::Nginx) -> Result<Master, Problem> {
-    if let Some(path) = &found_by.pid_file {
-        return from_pid_file(path).filter(|master| master.likeness(found_by).is_some()).ok_or_else(|| {
-            let message = format!("nginx is not running: {} does not name a master of it", path.display());
-            Problem::new("not_running", message, "start nginx, or mend pid_file")
-        });
-    }
-    let usual = found_by.config.is_none() && found_by.prefix.is_none();
-    let from_file = || PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path)));
-    if let Some(master) = usual.then(from_file).flatten() {
-        return Ok(master);
-    }
-    likest(found_by, &processes().filter_map(Master::of).collect::<Vec<_>>())
+/// A child of a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Child {
+    /// It serves.
+    Worker,
+    /// It ends its last connections.
+    Draining,
+    /// The master of a new program, during an upgrade.
+    Master,
+    /// The cache's helpers.
+    Other,
 }
 
-/// The one that was started with most of the options asked for, and with none of another value.
-fn likest(found_by: &config::Nginx, running: &[Master]) -> Result<Master, Problem> {
-    let most = running.iter().filter_map(|master| master.likeness(found_by)).max();
-    let mut fitting = running.iter().filter(|master| most.is_some() && master.likeness(found_by) == most);
-    match (fitting.next(), fitting.count()) {
-        (Some(master), 0) => Ok(master.clone()),
-        (Some(_), others) => Err(Problem::new(
-            "several_masters",
-            format!("{} masters of nginx are running", others + 1),
-            "say which one with pid_file in its [server.…]",
-        )),
-        (None, _) if running.is_empty() => Err(Problem::new(
-            "not_running",
-            "nginx is not running",
-            "start nginx; certhook goes on by itself",
-        )),
-        (None, _) => Err(Problem::new(
-            "not_running",
-            "nginx is running, but not with this configuration and prefix",
-            "start it, or mend config and prefix in its [server.…]",
-        )),
-    }
-}
-
-fn from_pid_file(path: &Path) -> Option<Master> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Master::of(text.trim().parse().ok()?)
-}
-
-fn processes() -> impl Iterator<Item = i32> {
+/// Every process of the host that this user can see.
+pub(super) fn processes() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 impl Master {
-    fn of(pid: i32) -> Option<Self> {
-        // Neither 0 nor a negative number is one process.
-        let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 1)?;
-        let title = String::from_utf8_lossy(&title).replace('\0', " ");
-        let (program, command) = title.split_once(": master process ")?;
-        let known = ["nginx", "angie", "freenginx"].contains(&program);
-        known.then(|| Self { pid, words: command.split_whitespace().map(str::to_owned).collect() })
-    }
-
-    /// How many of the options asked for it was started with; `None` if one has another value. One that it was
-    /// not started with has a value that only nginx knows: it may be the right one.
-    fn likeness(&self, found_by: &config::Nginx) -> Option<u8> {
-        let base = self.option("-p").map(PathBuf::from).unwrap_or_default();
-        let likeness = |wanted: &Option<PathBuf>, option: &str| match (wanted, self.option(option)) {
-            (None, _) | (_, None) => Some(0),
-            (Some(wanted), Some(given)) => same_file(&base.join(given), wanted).then_some(1),
-        };
-        Some(likeness(&found_by.config, "-c")? + likeness(&found_by.prefix, "-p")?)
-    }
-
-    /// `-c FILE` or `-cFILE`.
-    fn option(&self, name: &str) -> Option<&str> {
-        let at = self.words.iter().position(|word| word.starts_with(name))?;
-        match &self.words[at][name.len()..] {
-            "" => self.words.get(at + 1).map(String::as_str),
-            joined => Some(joined),
-        }
-    }
-
-    /// The options that its configuration test needs.
-    pub(super) fn arguments(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for name in ["-p", "-c", "-e"] {
-            found.extend(
-                self.option(name).map(|value| [name.to_owned(), value.to_owned()]).into_iter().flatten(),
-            );
-        }
-        // The title has lost the quotes around what follows -g; it ends where another option begins.
-        if let Some(at) = self.words.iter().position(|word| word == "-g") {
-            let rest =
-                self.words[at + 1..].iter().take_while(|word| !["-p", "-c", "-e"].contains(&word.as_str()));
-            found.extend(["-g".to_owned(), rest.cloned().collect::<Vec<_>>().join(" ")]);
-        }
-        found
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, title: Title::parse(&command_line(pid)?)? })
     }
 
     /// The program it runs, where that may be seen.
-    pub(super) fn binary(&self) -> Option<PathBuf> {
+    pub(super) fn program(&self) -> Option<PathBuf> {
         let path = std::fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
         // A package upgrade leaves the running program without a name.
         path.exists().then_some(path)
+    }
+
+    /// The folder it was started in, where that may be seen.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        std::fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
     }
 
     /// The file behind its standard error.
@@ -136,7 +67,19 @@ impl Master {
         PathBuf::from(format!("/proc/{}/fd/2", self.pid))
     }
 
-    /// Its workers and helpers, old and new.
+    /// Its process ids, on this host and within its container: its log has the last one.
+    pub(super) fn names(&self) -> Vec<i32> {
+        let mut names = namespaces(&self.pid.to_string());
+        names.push(self.pid);
+        names
+    }
+
+    /// Whether it runs in a container that certhook is not in.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        namespaces(&self.pid.to_string()).len() > namespaces("self").len().max(1)
+    }
+
+    /// The process ids of its children, old and new.
     pub(super) fn children(&self) -> Vec<i32> {
         let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
         match listed {
@@ -144,6 +87,33 @@ impl Master {
             // A kernel without that file.
             Err(_) => processes().filter(|pid| parent(*pid) == Some(self.pid)).collect(),
         }
+    }
+
+    /// Waits until it starts no more workers for an earlier reload: theirs would be taken for a later one's.
+    /// Blocking, for half a second at most, and not at all where none is young.
+    pub(super) fn settle(&self) {
+        let until = Instant::now() + MOST_SETTLING;
+        let mut children = self.children();
+        while children.iter().any(|child| age(*child).is_some_and(|age| age < YOUNG))
+            && Instant::now() < until
+        {
+            std::thread::sleep(SETTLED);
+            let now = self.children();
+            if now.iter().all(|child| children.contains(child)) {
+                return;
+            }
+            children = now;
+        }
+    }
+
+    /// Its children, and what they are.
+    pub(super) fn family(&self) -> Vec<(i32, Child)> {
+        self.children().into_iter().filter_map(|pid| Some((pid, child(pid)?))).collect()
+    }
+
+    /// The master whose child it is, during an upgrade.
+    pub(super) fn parent(&self) -> Option<Self> {
+        Self::of(parent(self.pid)?)
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -179,44 +149,53 @@ impl Master {
     }
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    a == b || real(a) == real(b)
+/// Whether a child has begun the life of a worker or helper; `false` for the first moments of an upgrade's
+/// new master too, which end with another program.
+pub(super) fn is_forked(pid: i32) -> bool {
+    stat(pid, 6).is_some_and(|flags: u64| flags & FORKED_ONLY != 0)
+}
+
+fn child(pid: i32) -> Option<Child> {
+    let title = command_line(pid)?;
+    Some(match Title::parse(&title) {
+        // A worker has its master's title until it has one of its own.
+        Some(_) if is_forked(pid) => Child::Worker,
+        Some(_) => Child::Master,
+        None if title.contains(": worker process is shutting down") => Child::Draining,
+        None if title.contains(": worker process") => Child::Worker,
+        None => Child::Other,
+    })
+}
+
+fn command_line(pid: i32) -> Option<String> {
+    // Neither 0 nor a negative number is one process.
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 1)?;
+    Some(String::from_utf8_lossy(&title).replace('\0', " "))
+}
+
+fn namespaces(process: &str) -> Vec<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// How long ago it was started.
+fn age(pid: i32) -> Option<Duration> {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let started = stat::<u64>(pid, 19)? * 1000 / u64::try_from(ticks).ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_secs_f64(seconds).saturating_sub(Duration::from_millis(started)))
 }
 
 fn parent(pid: i32) -> Option<i32> {
+    stat(pid, 1)
+}
+
+/// A field of `/proc/PID/stat`, counted from the process's state.
+fn stat<T: std::str::FromStr>(pid: i32, field: usize) -> Option<T> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; what follows it does not.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn master(pid: i32, command: &str) -> Master {
-        Master { pid, words: command.split_whitespace().map(str::to_owned).collect() }
-    }
-
-    #[test]
-    fn the_master_that_was_started_so_is_found() {
-        let debian = master(1, "/usr/sbin/nginx -g daemon on; master_process on;");
-        let private = master(2, "nginx -p /srv/a -c conf/nginx.conf");
-        let joined = master(3, "nginx -c/srv/b/nginx.conf");
-        let asked = |config: &str| config::Nginx { config: Some(config.into()), ..Default::default() };
-        let all = [debian.clone(), private.clone(), joined];
-        let found =
-            |config: &str, running: &[Master]| likest(&asked(config), running).map(|master| master.pid);
-        assert_eq!(found("/srv/a/conf/nginx.conf", &all), Ok(2));
-        assert_eq!(found("/srv/b/nginx.conf", &all), Ok(3));
-        // Only nginx knows what it was built with.
-        assert_eq!(found("/etc/nginx/nginx.conf", &all), Ok(1));
-        let code = |config: &str, running: &[Master]| found(config, running).unwrap_err().code;
-        assert_eq!(code("/etc/nginx/nginx.conf", std::slice::from_ref(&private)), "not_running");
-        assert_eq!(code("/etc/nginx/nginx.conf", &[debian.clone(), debian.clone()]), "several_masters");
-        assert_eq!(code("/etc/nginx/nginx.conf", &[]), "not_running");
-        assert_eq!(debian.arguments(), ["-g", "daemon on; master_process on;"]);
-        assert_eq!(private.arguments(), ["-p", "/srv/a", "-c", "conf/nginx.conf"]);
-    }
+    rest.split_whitespace().nth(field)?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! What a server serves: a TLS handshake that accepts any certificate and remembers it.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -83,20 +83,34 @@ impl Client {
     /// Makes a whole handshake and tells the leaf. An IP address as `sni` sends no server name.
     pub fn served(&self, endpoint: &str, sni: &str) -> io::Result<Served> {
         let deadline = Instant::now() + self.timeout;
+        let tcp = TcpStream::connect_timeout(&resolve(endpoint)?, left(deadline)?)?;
+        tcp.set_nodelay(true)?;
+        self.served_over(tcp, sni, |tcp| {
+            tcp.set_write_timeout(Some(left(deadline)?))?;
+            tcp.set_read_timeout(Some(left(deadline)?))
+        })
+    }
+
+    /// The same on a connection that is there already; `before` is called before each read and write. An empty
+    /// `sni` sends no server name.
+    pub fn served_over<S: Read + Write>(
+        &self,
+        mut stream: S,
+        sni: &str,
+        before: impl Fn(&S) -> io::Result<()>,
+    ) -> io::Result<Served> {
+        let sni = if sni.is_empty() { "127.0.0.1" } else { sni };
         let name = ServerName::try_from(sni.to_owned()).map_err(io::Error::other)?;
-        let address = resolve(endpoint)?;
         let seen = Arc::new(Seen { schemes: self.schemes(), leaf: Mutex::default() });
         let mut tls = ClientConnection::new(Arc::new(self.config(&seen)), name).map_err(io::Error::other)?;
-        let mut tcp = TcpStream::connect_timeout(&address, left(deadline)?)?;
-        tcp.set_nodelay(true)?;
         while tls.is_handshaking() {
             while tls.wants_write() {
-                tcp.set_write_timeout(Some(left(deadline)?))?;
-                tls.write_tls(&mut tcp)?;
+                before(&stream)?;
+                tls.write_tls(&mut stream)?;
             }
             if tls.is_handshaking() {
-                tcp.set_read_timeout(Some(left(deadline)?))?;
-                if tls.read_tls(&mut tcp)? == 0 {
+                before(&stream)?;
+                if tls.read_tls(&mut stream)? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 tls.process_new_packets().map_err(io::Error::other)?;
@@ -104,7 +118,7 @@ impl Client {
         }
         tls.send_close_notify();
         // The certificate is known: whether the goodbye arrives does not matter.
-        while tls.wants_write() && tls.write_tls(&mut tcp).is_ok() {}
+        while tls.wants_write() && tls.write_tls(&mut stream).is_ok() {}
         let leaf = seen.leaf.lock().expect("not poisoned").take();
         leaf.ok_or_else(|| io::Error::other("a handshake without a certificate"))
     }

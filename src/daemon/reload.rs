@@ -1,0 +1,133 @@
+//! A reload: what the server is to load is put before it first.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Daemon;
+use super::follow::News;
+use crate::agent::{Loaded, Mark, ServerId, SiteId};
+use crate::certificate::Fingerprint;
+use crate::inspect::{self, Place};
+use crate::ledger::{Entry, Ledger};
+use crate::platform;
+use crate::problem::{Problem, printable};
+use crate::server::{Refusal, Server};
+use crate::stage::Stage;
+
+/// One site of a reload.
+struct Job {
+    id: SiteId,
+    key: String,
+    place: Place,
+    stage: Option<Stage>,
+    set: Fingerprint,
+    /// The server may take its file for what it has loaded.
+    seems_unchanged: bool,
+}
+
+/// What was put before the server.
+#[derive(Default)]
+struct Prepared {
+    marks: Vec<(SiteId, Mark)>,
+    kept_back: Vec<(SiteId, Problem)>,
+}
+
+impl Daemon {
+    pub(super) fn reload(&self, id: ServerId) {
+        let (server, publishing) = (self.servers.get(id), self.servers.publishing(id));
+        let sites = self.agent.reloading(id).into_iter().flatten();
+        let jobs: Vec<Job> = sites.filter_map(|site| self.job(*site)).collect();
+        tracing::info!(server = server.name(), sites = jobs.len(), "reloading");
+        let (ledger, news) = (Arc::clone(&self.ledger), self.servers.news());
+        tokio::spawn(async move {
+            let _while_nobody_publishes = publishing.lock().await;
+            let count = jobs.len();
+            let prepared = if jobs.iter().any(Job::has_work) {
+                let (server, ledger) = (Arc::clone(&server), Arc::clone(&ledger));
+                let preparing = tokio::task::spawn_blocking(move || prepare(&server, &ledger, jobs));
+                preparing.await.unwrap_or_default()
+            } else {
+                prepare(&server, &ledger, jobs)
+            };
+            let outcome = match prepared.kept_back.first() {
+                // There is nothing new for it to load.
+                Some((_, problem)) if prepared.kept_back.len() == count => {
+                    Err(Refusal { problem: problem.clone(), files: Vec::new() })
+                }
+                _ => server.reload().await.map(|loaded| Loaded {
+                    took: loaded.took,
+                    marks: prepared.marks,
+                    kept_back: prepared.kept_back,
+                }),
+            };
+            // The loop is gone only when certhook ends.
+            let _ = news.send(News::Reloaded(id, outcome));
+        });
+    }
+
+    fn job(&self, id: SiteId) -> Option<Job> {
+        let (site, agent_site) = (self.sites.get(&id)?, self.agent.site(id)?);
+        Some(Job {
+            id,
+            key: site.roster.key.clone(),
+            place: Place::of(&site.roster.settings),
+            stage: site.roster.stage.clone(),
+            set: agent_site.disk()?.bundle.set,
+            seems_unchanged: agent_site.seems_unchanged() || agent_site.was_reloaded_in_vain(),
+        })
+    }
+}
+
+impl Job {
+    /// Whether more is to be done than a look at its files.
+    fn has_work(&self) -> bool {
+        self.stage.is_some() || self.seems_unchanged
+    }
+}
+
+fn prepare(server: &Server, ledger: &Ledger, jobs: Vec<Job>) -> Prepared {
+    let mut prepared = Prepared::default();
+    let touches = jobs.iter().any(Job::has_work) && server.keeps_unchanged();
+    for job in jobs {
+        let outcome = match &job.stage {
+            Some(stage) => stage.publish(&job.place, &job.set).map(drop),
+            None if touches && job.seems_unchanged => touch(&job, ledger),
+            None => Ok(()),
+        };
+        match outcome {
+            Err(problem) => prepared.kept_back.push((job.id, problem)),
+            // Of a copy the server sees another file each time.
+            Ok(()) if job.stage.is_some() => {}
+            Ok(()) => {
+                let mark = inspect::mark_of(&job.place.certificate);
+                prepared.marks.extend(mark.map(|mark| (job.id, mark)));
+            }
+        }
+    }
+    prepared
+}
+
+/// nginx would keep what it has loaded from a file whose inode and whole-second write time are as they were; the
+/// next second cures that, and changes nothing else.
+fn touch(job: &Job, ledger: &Ledger) -> Result<(), Problem> {
+    let file = &job.place.certificate;
+    let path = printable(&file.display().to_string(), 300);
+    platform::touch(file).map_err(|error| {
+        Problem::new(
+            "kept_by_server",
+            format!("nginx would keep what it had loaded from {path}, and its write time cannot be changed: {error}"),
+            "run: touch on that file, or set ssl_object_cache_inheritable off, or use stage",
+        )
+    })?;
+    tracing::info!(
+        site = job.key,
+        file = path,
+        "the write time was moved by a second, lest nginx keep what it had"
+    );
+    let entry = Entry::new(Timestamp::now(), &job.key, "touched").saying(path);
+    if let Err(error) = ledger.note(&entry) {
+        tracing::error!(problem = %error.problem(), "the history cannot be written");
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! File names by pattern, as glob(3) finds them: `*`, `?`, `[…]`, `[!…]`, `\`; sorted; a leading dot is matched
+//! by a dot alone.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// So many names are looked at for all patterns together: whoever includes `/*/*/*/*` shall not stop certhook.
+const MOST_NAMES: usize = 1_000_000;
+
+/// Why a pattern's matches could not be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum GlobError {
+    /// A folder that this user may not list; nginx's may.
+    Unlisted(PathBuf, String),
+    /// More than [`MOST_NAMES`].
+    TooMany,
+}
+
+/// Finds names, and remembers what it has listed: the same snippet may be included ten thousand times.
+#[derive(Default)]
+pub(super) struct Globber {
+    found: HashMap<String, Rc<Vec<PathBuf>>>,
+    names: HashMap<PathBuf, Rc<Vec<OsString>>>,
+    listed: usize,
+    noted: HashSet<PathBuf>,
+    /// Every folder that was listed, or would have been if it were there.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Whether nginx takes the text for a pattern.
+pub(super) fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+impl Globber {
+    /// Every path that matches the absolute `pattern`, in order.
+    pub fn find(&mut self, pattern: &str) -> Result<Rc<Vec<PathBuf>>, GlobError> {
+        if let Some(known) = self.found.get(pattern) {
+            return Ok(Rc::clone(known));
+        }
+        let mut paths = vec![PathBuf::from("/")];
+        for part in pattern.split('/').filter(|part| !part.is_empty()) {
+            let mut next = Vec::new();
+            for path in paths {
+                if !is_pattern(part) {
+                    let path = path.join(part.replace('\\', ""));
+                    next.extend(std::fs::symlink_metadata(&path).is_ok().then_some(path));
+                    continue;
+                }
+                let names = self.names(&path)?;
+                let fitting = names.iter().filter(|name| matches(part.as_bytes(), name.as_encoded_bytes()));
+                next.extend(fitting.map(|name| path.join(name)));
+            }
+            paths = next;
+            if paths.is_empty() {
+                self.note_missing(pattern);
+            }
+        }
+        paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        let paths = Rc::new(paths);
+        self.found.insert(pattern.to_owned(), Rc::clone(&paths));
+        Ok(paths)
+    }
+
+    /// The folder that would be listed first, if it is not there: it may come.
+    fn note_missing(&mut self, pattern: &str) {
+        let fixed = pattern.split('/').take_while(|part| !is_pattern(part)).collect::<Vec<_>>().join("/");
+        self.note(Path::new(if fixed.is_empty() { "/" } else { &fixed }));
+    }
+
+    fn note(&mut self, folder: &Path) {
+        if self.noted.insert(folder.to_owned()) {
+            self.folders.push(folder.to_owned());
+        }
+    }
+
+    fn names(&mut self, folder: &Path) -> Result<Rc<Vec<OsString>>, GlobError> {
+        if let Some(known) = self.names.get(folder) {
+            return Ok(Rc::clone(known));
+        }
+        let mut names = Vec::new();
+        match std::fs::read_dir(folder) {
+            Ok(entries) => {
+                for entry in entries.flatten() {
+                    self.listed += 1;
+                    if self.listed > MOST_NAMES {
+                        return Err(GlobError::TooMany);
+                    }
+                    names.push(entry.file_name());
+                }
+            }
+            // What is no folder has no files; the pattern passes it by.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(GlobError::Unlisted(folder.to_owned(), error.to_string())),
+        }
+        let names = Rc::new(names);
+        if folder.is_dir() {
+            self.note(folder);
+        }
+        self.names.insert(folder.to_owned(), Rc::clone(&names));
+        Ok(names)
+    }
+}
+
+/// Whether a file's name matches one part of a pattern.
+pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
+        return false;
+    }
+    let (mut p, mut n) = (0, 0);
+    // After the last star, and the name's end of what it has taken: a star takes more only if all else fails.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        if pattern.get(p) == Some(&b'*') {
+            p += 1;
+            retry = Some((p, n));
+            continue;
+        }
+        let step = match (pattern.get(p), name.get(n)) {
+            (None, None) => return true,
+            (Some(_), Some(&byte)) => one(&pattern[p..], byte),
+            _ => None,
+        };
+        match (step, retry) {
+            (Some(length), _) => (p, n) = (p + length, n + 1),
+            (None, Some((after, taken))) if taken < name.len() => {
+                (p, n) = (after, taken + 1);
+                retry = Some((after, taken + 1));
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How much of the pattern matches this one byte; `None` if it does not.
+fn one(pattern: &[u8], byte: u8) -> Option<usize> {
+    match pattern {
+        [b'?', ..] => Some(1),
+        [b'\\', escaped, ..] => (*escaped == byte).then_some(2),
+        [b'[', ..] => match set(pattern, byte) {
+            Some((length, fits)) => fits.then_some(length),
+            // It never closes: then it stands for itself.
+            None => (byte == b'[').then_some(1),
+        },
+        [literal, ..] => (*literal == byte).then_some(1),
+        [] => None,
+    }
+}
+
+/// The length of a `[…]`, and whether the byte is in it.
+fn set(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
+    let mut at = 1;
+    let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
+    at += usize::from(negated);
+    let first = at;
+    let mut fits = false;
+    loop {
+        let low = match (*pattern.get(at)?, pattern.get(at + 1)) {
+            (b']', _) if at > first => return Some((at + 1, fits != negated)),
+            (b'\\', Some(&escaped)) => {
+                at += 1;
+                escaped
+            }
+            (low, _) => low,
+        };
+        at += 1;
+        let high = match (pattern.get(at), pattern.get(at + 1)) {
+            (Some(b'-'), Some(&high)) if high != b']' => {
+                at += 2;
+                high
+            }
+            _ => low,
+        };
+        fits |= (low..=high).contains(&byte);
+    }
+}

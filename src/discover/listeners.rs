@@ -1,0 +1,158 @@
+//! Who listens where: servers put together by their sockets, and how each socket is dialled.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::Place;
+use super::levels::{Kind, Levels};
+use super::listen::{Listen, Socket};
+use super::names::Names;
+use crate::config::{Address, Endpoint};
+
+/// Sockets of all servers, and names on all sockets: a range of ports multiplies both.
+const MOST: usize = 1_000_000;
+
+/// One socket, with all its servers.
+pub(super) struct Listener {
+    pub place: Place,
+    pub socket: Socket,
+    pub tls: bool,
+    /// Only QUIC listens there.
+    pub quic: bool,
+    pub proxy_protocol: bool,
+    /// Who answers where no name is given or known.
+    pub default: usize,
+    explicit_default: bool,
+    pub names: Names,
+}
+
+/// All of them, and those of each server, in its own order.
+#[derive(Default)]
+pub(super) struct Listeners {
+    pub all: Vec<Listener>,
+    pub of: Vec<Vec<usize>>,
+    /// There were more than can be looked at.
+    pub too_many: bool,
+    exact: HashSet<SocketAddr>,
+}
+
+/// How a socket is reached from this host.
+pub(super) enum Way {
+    Dial(Endpoint),
+    /// It cannot be.
+    None(&'static str),
+}
+
+impl Listeners {
+    pub fn of(levels: &Levels) -> Self {
+        let mut found = Self::default();
+        let mut known: HashMap<(Kind, Socket, bool), usize> = HashMap::new();
+        let mut left = MOST;
+        for (index, server) in levels.servers.iter().enumerate() {
+            let implied = [Listen::implied(server.place.clone())];
+            let listens = match (server.listens.is_empty(), server.kind) {
+                (true, Kind::Http) => &implied[..],
+                _ => &server.listens,
+            };
+            let hostname = hostname_if_named(&server.names);
+            let mut own = Vec::new();
+            let mut seen = HashSet::new();
+            for listen in listens {
+                let datagrams = listen.quic || listen.udp;
+                for socket in listen.sockets() {
+                    let cost = 1 + server.names.len();
+                    if left < cost {
+                        found.too_many = true;
+                        break;
+                    }
+                    left -= cost;
+                    let at = *known.entry((server.kind, socket.clone(), datagrams)).or_insert_with(|| {
+                        found.all.push(Listener {
+                            place: listen.place.clone(),
+                            socket,
+                            tls: false,
+                            quic: listen.quic,
+                            proxy_protocol: false,
+                            default: index,
+                            explicit_default: false,
+                            names: Names::default(),
+                        });
+                        found.all.len() - 1
+                    });
+                    found.all[at].join(listen, index);
+                    if seen.insert(at) {
+                        own.push(at);
+                        // A mail server's name is what it greets with.
+                        for name in server.names.iter().filter(|_| server.kind != Kind::Mail) {
+                            let name = if name == HOSTNAME { &hostname } else { name };
+                            found.all[at].names.claim(name, index);
+                        }
+                    }
+                }
+            }
+            found.of.push(own);
+        }
+        for listener in &mut found.all {
+            // Before nginx 1.25.1 `ssl on` of its default server makes a listener speak TLS.
+            let default = &levels.servers[listener.default];
+            listener.tls |= !listener.quic && levels.tls(default).on == Some(true);
+            if let (Socket::Tcp(address), false) = (&listener.socket, listener.quic) {
+                found.exact.insert(*address);
+            }
+        }
+        found
+    }
+
+    /// How this host reaches the listener. nginx looks for the exact address first, also where one socket takes
+    /// the connections to all of them: a wildcard is asked at an address that is nobody's own.
+    pub fn way(&self, listener: &Listener) -> Way {
+        let address = match &listener.socket {
+            Socket::Unix(path) if Path::new(path).is_absolute() => Address::Unix(path.into()),
+            Socket::Unix(_) => return Way::None("its path is relative"),
+            Socket::Tcp(address) if !address.ip().is_unspecified() => Address::Tcp(address.to_string()),
+            Socket::Tcp(address) => {
+                let free = |ip: IpAddr| {
+                    let address = SocketAddr::new(ip, address.port());
+                    (!self.exact.contains(&address)).then_some(address)
+                };
+                let found = match address {
+                    SocketAddr::V4(_) => (1..=254).find_map(|n| free(Ipv4Addr::new(127, 0, 0, n).into())),
+                    SocketAddr::V6(_) => free(Ipv6Addr::LOCALHOST.into()),
+                };
+                match found {
+                    Some(address) => Address::Tcp(address.to_string()),
+                    None => {
+                        return Way::None("other listeners have this host's own addresses on that port");
+                    }
+                }
+            }
+        };
+        Way::Dial(Endpoint { address, proxy_protocol: listener.proxy_protocol })
+    }
+}
+
+impl Listener {
+    /// What one server says of the socket counts for all of them.
+    fn join(&mut self, listen: &Listen, server: usize) {
+        self.tls |= listen.ssl && !listen.quic && !listen.udp;
+        self.proxy_protocol |= listen.proxy_protocol;
+        if listen.default && !self.explicit_default {
+            self.default = server;
+            self.explicit_default = true;
+        }
+    }
+}
+
+pub(super) const HOSTNAME: &str = "$hostname";
+
+/// What nginx puts for `$hostname`.
+pub(super) fn hostname_if_named(names: &[String]) -> String {
+    match names.iter().any(|name| name == HOSTNAME) {
+        true => std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+        false => String::new(),
+    }
+}

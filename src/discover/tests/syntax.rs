@@ -1,0 +1,225 @@
+//! Words, files and patterns.
+
+use proptest::prelude::*;
+
+use super::super::glob::matches;
+use super::super::lexer::{Lexer, Token};
+use super::*;
+
+fn tokens(text: &str) -> Result<Vec<String>, (usize, String)> {
+    let mut lexer = Lexer::new(text.as_bytes().into());
+    let mut all = Vec::new();
+    loop {
+        match lexer.next() {
+            Ok(Token::End) => return Ok(all),
+            Ok(Token::Close) => all.push("}".to_owned()),
+            Ok(Token::Simple(words)) => all.push(words.join("|")),
+            Ok(Token::Open(words)) => all.push(words.join("|") + "{"),
+            Err(fault) => return Err((fault.line, fault.what)),
+        }
+    }
+}
+
+#[test]
+fn words_as_nginx_reads_them() {
+    for (text, expected) in [
+        ("a b;c d{}", &["a|b", "c|d{", "}"][..]),
+        ("a\r\n\tb # c;\r\n;", &["a|b"]),
+        ("a b#c;", &["a|b#c"]),
+        ("#a;\n#", &[]),
+        (r#"a "b;{}'# c" '"' "";"#, &[r#"a|b;{}'# c|"|"#]),
+        (r#"a b"c d"e;"#, &[r#"a|b"c|d"e"#]),
+        (r#"a "\"\\\t\x" b\ c d\;e;"#, &["a|\"\\\t\\x|b\\ c|d\\;e"]),
+        ("a ${b}c $d{", &["a|${b}c|$d{"]),
+        ("a $b{c;}", &["a|$b{", "c", "}"]),
+        ("if ($a = \"b\") {", &["if|($a|=|b|){"]),
+        ("a \"b\"{", &["a|b{"]),
+        ("a }b;", &[]),
+        ("a b};", &["a|b}"]),
+    ] {
+        if expected.is_empty() && text != "#a;\n#" {
+            assert!(tokens(text).is_err(), "{text}");
+        } else {
+            assert_eq!(
+                tokens(text).as_deref(),
+                Ok(&expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..]),
+                "{text}"
+            );
+        }
+    }
+    for (text, line, what) in [
+        ("a\nb", 2, "unexpected end of file, expecting \";\" or \"}\""),
+        ("a 'b;\n\n", 3, "unexpected end of file, expecting \";\" or \"}\""),
+        ("a;\n;", 2, "unexpected \";\""),
+        ("{", 1, "unexpected \"{\""),
+        ("a \"b\"c;", 1, "unexpected \"c\""),
+        ("a\n}", 2, "unexpected \"}\""),
+    ] {
+        assert_eq!(tokens(text), Err((line, what.to_owned())), "{text}");
+    }
+    let long = "x".repeat(4096);
+    assert_eq!(tokens(&format!("\n{long}")).unwrap_err().0, 2);
+    assert_eq!(tokens(&format!("a;\n{long};")).unwrap_err(), (2, "too long parameter".to_owned()));
+    assert_eq!(tokens(&format!("{};", &long[1..])).unwrap().len(), 1);
+    assert!(tokens(&format!("# {long}\na;")).is_err(), "a comment that is too long for nginx");
+}
+
+#[test]
+fn lua_is_passed_over() {
+    let lua = r#"
+        local a = { b = "}" , c = '\'}' } -- }
+        --[[ } ]] local d = [==[ } ]] ]=] ]==] if a[b[1]] then x = a - -1 end --[ }
+    "#;
+    let text = format!(
+        "init_by_lua_block {{{lua}}} http {{ server {{ listen 1 ssl; ssl_certificate a; ssl_certificate_key b; \
+         location / {{ content_by_lua_block {{ ngx.say('{{') }} }} }} }}"
+    );
+    assert_eq!(asked(&text), ["a: 127.0.0.1:1="]);
+    assert!(found("init_by_lua_block { x = '}").problem.is_some());
+}
+
+#[test]
+fn files_are_included_wherever_it_is_said() {
+    let files = Files::new(&[
+        (
+            "nginx.conf",
+            "include a/*.conf;\ninclude none/*.x;\nhttp { types { include types.x; } geo $a { include [g]; }\n include sites/[!b]*; }",
+        ),
+        ("a/2.conf", "error_log two;"),
+        ("a/1.conf", "error_log one; include a/sub;"),
+        ("a/.hidden.conf", "error_log hidden;"),
+        ("a/sub", "error_log sub;"),
+        ("types.x", "text/html  html;"),
+        ("[g]", "127.0.0.1 x;"),
+        ("sites/a", "server { include snippet; listen 1 ssl; }"),
+        ("sites/b", "broken"),
+        ("snippet", "ssl_certificate x; ssl_certificate_key y;"),
+    ]);
+    let found = files.found();
+    assert_eq!(found.problem, None);
+    let names = ["nginx.conf", "a/1.conf", "a/sub", "a/2.conf", "types.x", "[g]", "sites/a", "snippet"];
+    assert_eq!(found.files, names.map(|name| files.path(name)));
+    assert_eq!(found.folders, ["a", "none", "sites"].map(|name| files.path(name)));
+    let logs = ["one", "sub", "two"].map(|name| Log::File(Path::new("/prefix").join(name)));
+    assert_eq!(found.error_logs, logs);
+    assert_eq!(found.pairs[0].places[0].file, files.path("snippet"));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_the_rest_is_read() {
+    let site = server("a", "listen 1 ssl;");
+    for (bad, place, what) in [
+        ("include none;", "nginx.conf:1", "is not there"),
+        ("include bad;", "bad:2", "unexpected \"}\""),
+        ("include open;", "open:2", "unexpected end of file, expecting \"}\""),
+        ("include quote;", "quote:3", "unexpected end of file"),
+        ("include folder;", "nginx.conf:1", "is not a regular file"),
+        ("include loop;", "loop:1", "include itself"),
+        ("include bom;", "bom:1", "unknown directive"),
+        ("include binary;", "binary:", "nginx would refuse"),
+        ("include;", "nginx.conf:1", "invalid number of arguments"),
+        ("http;", "nginx.conf:1", "has no opening \"{\""),
+        ("http { ssl_certificate { } }", "nginx.conf:1", "is not terminated by \";\""),
+        ("http { server; }", "nginx.conf:1", "has no opening \"{\""),
+    ] {
+        let files = Files::new(&[
+            ("nginx.conf", &format!("{bad}\nhttp {{ server {{ {site} }} }}")),
+            ("bad", "user x;\n}\n"),
+            ("open", "http {\n"),
+            ("quote", "a 'b;\n\n"),
+            ("folder/x", ""),
+            ("loop", "include loop;"),
+            ("bom", "\u{feff}user x;"),
+            ("binary", "\u{0}\u{1}{\u{7f};}"),
+        ]);
+        let found = files.found();
+        let problem = found.problem.expect(bad);
+        assert_eq!(problem.code, "nginx_config");
+        assert!(problem.message.contains(place) && problem.message.contains(what), "{bad}: {problem}");
+        assert_eq!(found.pairs.len(), 1, "{bad}");
+    }
+    assert!(Files::new(&[]).found().problem.unwrap().message.contains("nginx.conf is not there"));
+    let globals = Files::new(&[("nginx.conf", "")]).found_with(Some("daemon on"));
+    assert!(globals.problem.unwrap().message.ends_with("in its command line (-g)"));
+}
+
+#[test]
+fn bounds() {
+    let deep = found(&"a {".repeat(100_000));
+    assert!(deep.problem.unwrap().message.contains("too many blocks"));
+    let bomb: String = "include b?;\n".repeat(1_000);
+    let files: Vec<_> =
+        (0..9).map(|n| (format!("b{n}"), bomb.replace("b?", &format!("b{}", n + 1)))).collect();
+    let mut files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    files.extend([("b9", ""), ("nginx.conf", "include b0;")]);
+    let found = Files::new(&files).found();
+    assert_eq!(found.problem.unwrap().code, "nginx_unread");
+    let many: Vec<String> =
+        (0..9).map(|n| server("a", &format!("listen 1-65535 ssl; server_name n{n};"))).collect();
+    let many = super::found(&http(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(many.problem.unwrap().code, "nginx_unread");
+    let files = Files::new(&[("nginx.conf", "include big; include null;")]);
+    std::fs::write(files.path("big"), vec![b' '; (8 << 20) + 1]).unwrap();
+    std::os::unix::fs::symlink("/dev/null", files.path("null")).unwrap();
+    assert!(files.found().problem.unwrap().message.contains("big is larger than 8 MB"));
+    std::fs::write(files.path("big"), "").unwrap();
+    assert_eq!(files.found().problem, None);
+    std::fs::remove_file(files.path("null")).unwrap();
+    nix::unistd::mkfifo(&files.path("null"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(files.found().problem.unwrap().message.contains("not a regular file"));
+}
+
+#[test]
+fn names_by_pattern() {
+    for (pattern, name, fits) in [
+        ("*", "a", true),
+        ("*", ".a", false),
+        (".*", ".a", true),
+        ("?a", ".a", false),
+        ("[.]a", ".a", false),
+        ("*.conf", "a.conf", true),
+        ("*.conf", "a.conf~", false),
+        ("a*b*c", "aXbXbc", true),
+        ("a*b*c", "aXbXb", false),
+        ("[a-c]x", "bx", true),
+        ("[!a-c]x", "bx", false),
+        ("[^a-c]x", "dx", true),
+        ("[]]", "]", true),
+        ("[a", "[a", true),
+        ("[a-]", "-", true),
+        ("\\*", "*", true),
+        ("\\*", "a", false),
+        ("", "", true),
+    ] {
+        assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let files = Files::new(&[]);
+        std::fs::write(files.path("nginx.conf"), bytes).unwrap();
+        files.found();
+    }
+
+    #[test]
+    fn any_words_are_read(words in proptest::collection::vec(proptest::sample::select(vec![
+        "http", "server", "stream", "mail", "{", "}", "{", "}", ";", ";", ";", " ", " ", "\n", "\"", "'", "\\", "$", "#",
+        "include", "*", "[", "nginx.conf", "listen", "443", "ssl", "[::]:1", "1-9", "unix:", "quic", "server_name",
+        "*.a", ".a", "a.*", "~", "", "_", "..", "*", ".", "ssl_certificate", "ssl_certificate_key", "a.pem", "data:",
+        "ssl_reject_handshake", "on", "error_log", "pid", "types", "geo", "x_by_lua_block", "[[", "--", "é",
+    ]), 0..120), globals: Option<String>) {
+        let files = Files::new(&[("nginx.conf", &words.concat())]);
+        files.found_with(globals.as_deref());
+        let files = Files::new(&[("nginx.conf", &words.join(" "))]);
+        files.found();
+    }
+
+    #[test]
+    fn patterns_end(pattern in "[ab*?\\[\\]!^\\\\-]{0,30}", name in "[ab.\\]-]{0,30}") {
+        matches(pattern.as_bytes(), name.as_bytes());
+    }
+}

@@ -1,0 +1,41 @@
+//! The way to a listener, up to where the handshake begins.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::{Address, Endpoint};
+use crate::platform;
+
+/// A connection of any kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection, and what has to be said before the handshake.
+pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>, Vec<u8>)> {
+    let (stream, ends): (Box<dyn Stream>, _) = match &endpoint.address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address.as_str()).await?;
+            // Small messages, and the caller waits for each.
+            let _ = stream.set_nodelay(true);
+            let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+            (Box::new(stream), ends)
+        }
+        Address::Unix(path) => (Box::new(platform::connect(path).await?), None),
+    };
+    let greeting = if endpoint.proxy_protocol { header(ends).into_bytes() } else { Vec::new() };
+    Ok((stream, greeting))
+}
+
+/// The PROXY protocol's header, version 1: the connection speaks for itself.
+pub(super) fn header(ends: Option<(SocketAddr, SocketAddr)>) -> String {
+    match ends {
+        Some((from, to)) if from.is_ipv4() == to.is_ipv4() => {
+            let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
+            format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port())
+        }
+        _ => "PROXY UNKNOWN\r\n".to_owned(),
+    }
+}

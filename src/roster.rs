@@ -1,0 +1,259 @@
+//! The sites that there are: those that the configuration names, and those that the servers' own configurations
+//! have. A [[site]] says what only an administrator can know of a certificate; where to ask for it, and which
+//! others there are, the servers tell.
+
+mod pattern;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Config};
+use crate::discover::{Found, Pair, Place};
+use crate::stage::Stage;
+
+/// One site.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    /// What tells it from all others in the ledger, whatever it is called.
+    pub key: String,
+    /// What is known of it; `verify` is what its server's configuration says where the administrator says nothing.
+    pub settings: config::Site,
+    /// Where its server's configuration names it.
+    pub places: Vec<Place>,
+    /// Where a copy of it is published, if its server reads copies.
+    pub stage: Option<Stage>,
+    /// It is there because its server's configuration has it.
+    pub discovered: bool,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Roster {
+    /// The sites, those of the configuration first.
+    pub sites: Vec<Site>,
+    /// The folders that were listed for patterns in the configuration: more may come there.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Draws up the list. `found` has an entry for each server that was asked.
+pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
+    let mut pairs: Vec<Pairs<'_>> =
+        found.iter().map(|found| Pairs::new(found.as_ref().map_or(&[], |found| &found.pairs))).collect();
+    let mut folders = Vec::new();
+    let mut sites = Vec::new();
+    // Who is named by a path of its own is no match of a pattern.
+    let (patterns, plain): (Vec<_>, Vec<_>) = config.sites.iter().partition(|site| site.is_pattern());
+    for site in plain {
+        sites.push(named(config, site, config.site_key(site), &mut pairs));
+    }
+    for site in patterns {
+        for one in pattern::expand(site, &mut folders) {
+            let key = path_key(config, &one.certificate, one.server);
+            sites.push(named(config, &one, key, &mut pairs));
+        }
+    }
+    for (server, pairs) in pairs.into_iter().enumerate() {
+        let taken = pairs.taken;
+        let left = pairs.all.iter().enumerate().filter(|(index, _)| !taken.contains(index));
+        sites.extend(left.map(|(_, pair)| discovered(config, server, pair)));
+    }
+    let mut keys = HashSet::new();
+    sites.retain(|site| keys.insert(site.key.clone()));
+    let mut copies = HashSet::new();
+    for site in &mut sites {
+        // Of two that would replace each other's copies one has none.
+        site.stage.take_if(|stage| !copies.insert(stage.certificate()));
+    }
+    Roster { sites, folders }
+}
+
+/// As the key of a [[site]] with that path: what is written into the configuration later keeps its history.
+fn path_key(config: &Config, certificate: &Path, server: usize) -> String {
+    let path = certificate.display().to_string();
+    match config.servers.len() {
+        1 => path,
+        _ => format!("{path}@{}", config.servers[server].name),
+    }
+}
+
+/// One server's pairs, and which of them a [[site]] speaks of.
+struct Pairs<'f> {
+    all: &'f [Pair],
+    by_path: HashMap<&'f Path, usize>,
+    taken: HashSet<usize>,
+}
+
+impl<'f> Pairs<'f> {
+    fn new(all: &'f [Pair]) -> Self {
+        let by_path =
+            all.iter().enumerate().map(|(index, pair)| (pair.certificate.as_path(), index)).collect();
+        Self { all, by_path, taken: HashSet::new() }
+    }
+
+    fn take(&mut self, path: &Path) -> Option<&'f Pair> {
+        let index = *self.by_path.get(path)?;
+        self.taken.insert(index);
+        Some(&self.all[index])
+    }
+
+    /// The pair whose file another path leads to.
+    fn take_same_file(&mut self, path: &Path) -> Option<&'f Pair> {
+        let real = path.canonicalize().ok()?;
+        let same = |pair: &Pair| pair.certificate.canonicalize().is_ok_and(|other| other == real);
+        let pair = self.all.iter().find(|pair| same(pair))?;
+        self.take(&pair.certificate)
+    }
+}
+
+fn named(config: &Config, site: &config::Site, key: String, pairs: &mut [Pairs<'_>]) -> Site {
+    let server = &config.servers[site.server];
+    let stage = server.stage.as_deref().map(|folder| Stage::of(folder, site));
+    let mut places = Vec::new();
+    let mut settings = site.clone();
+    if let Some(pairs) = pairs.get_mut(site.server) {
+        // Published copies and their source may both be in use.
+        let staged = stage.as_ref().and_then(|stage| pairs.take(&stage.certificate()));
+        let direct = pairs.take(&site.certificate);
+        let mut found: Vec<&Pair> = [staged, direct].into_iter().flatten().collect();
+        if found.is_empty() && site.verify.is_empty() {
+            found.extend(pairs.take_same_file(&site.certificate));
+        }
+        places.extend(found.iter().flat_map(|pair| pair.places.iter().cloned()));
+        if settings.verify.is_empty() {
+            settings.verify = found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+        }
+    }
+    Site { key, settings, places, stage, discovered: false }
+}
+
+fn discovered(config: &Config, server: usize, pair: &Pair) -> Site {
+    let key = path_key(config, &pair.certificate, server);
+    let settings = config::Site {
+        line: config.servers[server].line,
+        name: None,
+        id: None,
+        server,
+        certificate: pair.certificate.clone(),
+        key: pair.key.clone(),
+        verify: pair.asks.clone(),
+        stage_as: None,
+        report: true,
+    };
+    Site { key, settings, places: pair.places.clone(), stage: None, discovered: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{Ask, Endpoint, KeyAt};
+
+    fn pair(path: &str, port: u16) -> Pair {
+        let endpoint = Endpoint::parse(&format!("127.0.0.1:{port}")).unwrap();
+        Pair {
+            certificate: path.into(),
+            key: KeyAt::File(PathBuf::from(format!("{path}.key"))),
+            asks: vec![Ask { endpoint, hosts: vec!["a.test".into()] }],
+            places: vec![Place { file: "/etc/nginx/nginx.conf".into(), line: usize::from(port) }],
+        }
+    }
+
+    fn found(pairs: Vec<Pair>) -> Option<Found> {
+        Some(Found { pairs, ..Found::default() })
+    }
+
+    fn config(text: &str) -> Config {
+        Config::parse(Path::new("certhook.toml"), text).unwrap()
+    }
+
+    #[test]
+    fn what_the_server_has_is_added_to_what_is_named() {
+        let config = config(
+            "[server.nginx]\ndiscover = true\n\
+             [[site]]\nname = \"b\"\nid = 7\ncertificate = \"/b.pem\"\nkey = \"/b.key\"\n\
+             [[site]]\ncertificate = \"/c.pem\"\nverify = [\"127.0.0.1:9\"]\nreport = false\n\
+             [[site]]\ncertificate = \"/gone.pem\"\n",
+        );
+        let found = found(vec![pair("/a.pem", 1), pair("/b.pem", 2), pair("/c.pem", 3)]);
+        let sites = draw(&config, &[found]).sites;
+        let told = |site: &Site| {
+            let asks: Vec<String> = site.settings.verify.iter().map(|ask| ask.endpoint.to_string()).collect();
+            (site.key.clone(), site.settings.id, asks.join(","), site.places.len(), site.discovered)
+        };
+        let told: Vec<_> = sites.iter().map(told).collect();
+        let expect = |key: &str, id, ask: &str, places, discovered| {
+            (key.to_owned(), id, ask.to_owned(), places, discovered)
+        };
+        assert_eq!(
+            told,
+            [
+                expect("/b.pem", Some(7), "127.0.0.1:2", 1, false),
+                expect("/c.pem", None, "127.0.0.1:9", 1, false),
+                expect("/gone.pem", None, "", 0, false),
+                expect("/a.pem", None, "127.0.0.1:1", 1, true),
+            ]
+        );
+        assert!(!sites[1].settings.report && sites[3].settings.report);
+    }
+
+    #[test]
+    fn a_certificate_of_two_servers_is_two_sites() {
+        let config = config("[server.a]\ndiscover = true\n[server.b]\ndiscover = true\n");
+        let both = || found(vec![pair("/x.pem", 1)]);
+        let keys: Vec<_> = draw(&config, &[both(), both()]).sites.into_iter().map(|site| site.key).collect();
+        assert_eq!(keys, ["/x.pem@a", "/x.pem@b"]);
+        assert_eq!(draw(&config, &[None, both()]).sites.len(), 1);
+    }
+
+    #[test]
+    fn a_published_copy_leads_back_to_its_site() {
+        let config = config(
+            "[server.nginx]\ndiscover = true\nstage = \"/live\"\n\
+             [[site]]\nname = \"a.test\"\ncertificate = \"/src/a.pem\"\nkey = \"/src/a.key\"\n",
+        );
+        let sites = draw(&config, &[found(vec![pair("/live/a.test/fullchain.pem", 5)])]).sites;
+        assert_eq!(sites.len(), 1);
+        assert_eq!(sites[0].settings.certificate, Path::new("/src/a.pem"));
+        assert_eq!(sites[0].settings.verify[0].endpoint.to_string(), "127.0.0.1:5");
+    }
+
+    #[test]
+    fn another_path_to_the_same_file_is_the_same_site() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real.pem"), folder.path().join("link.pem"));
+        std::fs::write(&real, "x").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let config = config(&format!("[server.nginx]\ndiscover = true\n[[site]]\ncertificate = {real:?}\n"));
+        let sites = draw(&config, &[found(vec![pair(link.to_str().unwrap(), 5)])]).sites;
+        assert_eq!((sites.len(), sites[0].settings.verify.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_pattern_stands_for_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.test", "b.test", "c.test"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("fullchain.pem"), "x").unwrap();
+        }
+        std::fs::remove_file(folder.path().join("c.test/fullchain.pem")).unwrap();
+        let at = |path: &str| folder.path().join(path);
+        let config = config(&format!(
+            "[server.nginx]\nstage = \"/live\"\n[[site]]\ncertificate = {:?}\nkey = {:?}\nverify = [\"h:1\"]\n\
+             [[site]]\nid = 5\ncertificate = {:?}\nkey = \"/b.key\"\nverify = [\"h:2\"]\n",
+            at("*/fullchain.pem"),
+            at("*/key.pem"),
+            at("b.test/fullchain.pem"),
+        ));
+        let roster = draw(&config, &[None]);
+        let told: Vec<_> =
+            roster.sites.iter().map(|site| (site.settings.id, site.settings.key.clone())).collect();
+        assert_eq!(
+            told,
+            [(Some(5), KeyAt::File("/b.key".into())), (None, KeyAt::File(at("a.test/key.pem")))]
+        );
+        assert_eq!(roster.sites[1].key, at("a.test/fullchain.pem").display().to_string());
+        assert!(roster.folders.contains(&folder.path().to_owned()), "{:?}", roster.folders);
+        assert_eq!(roster.sites[1].stage.as_ref().unwrap().name(), "a.test");
+    }
+}

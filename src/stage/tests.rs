@@ -1,0 +1,106 @@
+use std::os::unix::fs::PermissionsExt;
+
+use certhook_test_support::ca::{Authority, Order, Pair};
+
+use super::*;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    ca: Authority,
+    place: Place,
+    stage: Stage,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.test");
+        std::fs::create_dir(&source).unwrap();
+        let place =
+            Place { certificate: source.join("fullchain.pem"), key: KeyAt::File(source.join("privkey.pem")) };
+        let stage = Stage { folder: folder.path().join("live"), name: "a.test".into() };
+        Self { folder, ca: Authority::new(), place, stage }
+    }
+
+    fn renew(&self) -> (Pair, Fingerprint) {
+        let pair = self.ca.issue(Order { hosts: &["a.test"], ..Order::default() });
+        std::fs::write(&self.place.certificate, &pair.fullchain_pem).unwrap();
+        let KeyAt::File(key) = &self.place.key else { unreachable!() };
+        std::fs::write(key, &pair.key_pem).unwrap();
+        let set = crate::inspect::inspect(&self.place, Timestamp::now()).unwrap().bundle.set;
+        (pair, set)
+    }
+
+    fn published(&self) -> (String, String) {
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+        (read(self.stage.certificate()), read(self.stage.key()))
+    }
+
+    fn sets(&self) -> usize {
+        std::fs::read_dir(self.stage.folder.join(SETS)).unwrap().count()
+    }
+}
+
+#[test]
+fn a_set_is_published_whole_and_private_and_the_last_one_removed() {
+    let bench = Bench::new();
+    assert!(!bench.stage.is_published());
+    let (first, set) = bench.renew();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(false), "again is nothing new");
+    assert_eq!(bench.published(), (first.fullchain_pem, first.key_pem));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&bench.stage.folder), 0o700);
+    assert_eq!(mode(&bench.stage.link()), 0o700);
+    assert_eq!((mode(&bench.stage.certificate()), mode(&bench.stage.key())), (0o600, 0o600));
+    let (second, set) = bench.renew();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    assert_eq!(bench.published(), (second.fullchain_pem, second.key_pem));
+    assert_eq!(bench.sets(), 2);
+    bench.stage.tidy();
+    assert_eq!(bench.sets(), 1);
+    assert!(bench.stage.is_published());
+}
+
+#[test]
+fn what_breaks_or_goes_leaves_what_was_published() {
+    let bench = Bench::new();
+    let (first, set) = bench.renew();
+    bench.stage.publish(&bench.place, &set).unwrap();
+    let (second, next) = bench.renew();
+    // Half-written after it was found whole.
+    std::fs::write(&bench.place.certificate, &second.fullchain_pem[..900]).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "changing");
+    // Whole, but another set.
+    std::fs::write(&bench.place.certificate, &first.fullchain_pem).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "changing");
+    std::fs::remove_dir_all(bench.place.certificate.parent().unwrap()).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "missing");
+    assert_eq!(bench.published(), (first.fullchain_pem, first.key_pem));
+}
+
+#[test]
+fn what_was_begun_and_never_finished_is_in_nobodys_way() {
+    let bench = Bench::new();
+    let (_, set) = bench.renew();
+    let sets = bench.stage.folder.join(SETS);
+    let broken = sets.join(bench.stage.set(&set));
+    std::fs::create_dir_all(&broken).unwrap();
+    std::fs::write(broken.join(CERTIFICATE), "half").unwrap();
+    std::fs::create_dir_all(sets.join(".new-a.test-1-1")).unwrap();
+    std::fs::create_dir_all(sets.join("a.test.other@0123456789abcdef")).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    bench.stage.tidy();
+    assert_eq!(bench.sets(), 2, "its own, and another site's");
+    assert!(bench.published().0.starts_with("-----BEGIN"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_says_so() {
+    let bench = Bench::new();
+    let (_, set) = bench.renew();
+    std::fs::write(&bench.stage.folder, "a file").unwrap();
+    let problem = bench.stage.publish(&bench.place, &set).unwrap_err();
+    assert_eq!(problem.code, "not_published");
+    assert!(problem.message.contains(&bench.folder.path().display().to_string()), "{problem}");
+}
