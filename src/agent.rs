@@ -314,7 +314,7 @@ impl Agent {
             Event::Added(site, setup) => self.added(now, site, setup),
             Event::Changed(site) => self.changed(now, site),
             Event::Removed(site) => self.removed(now, site),
-            Event::LoadedByOthers(server) => self.look_at_unserved(now, server, true),
+            Event::LoadedByOthers(server) => self.loaded_by_others(now, server),
             Event::Mended(server) => self.look_at_unserved(now, server, false),
             Event::Counted(server, draining) => self.counted(now, server, draining),
             Event::Tick => {}
@@ -387,8 +387,10 @@ impl Agent {
             if has_loaded {
                 site.unloaded = None;
             }
+            // Who was reloaded in vain is not reloaded for this: two of them would go on for ever.
             if matches!(site.state, State::Waiting { .. } | State::Awaiting { .. }) {
-                self.look(now, id, Cause::Asked);
+                self.stir(now, id);
+                self.look_now(now, id, true);
             }
         }
     }

@@ -2,7 +2,10 @@
 
 mod check;
 mod discover;
+mod fetch;
 mod history;
+mod list;
+mod renew;
 mod run;
 mod show;
 mod status;
@@ -57,10 +60,18 @@ enum Verb {
     Discover(discover::Arguments),
     /// One line a site: its certificate, whether it is served and reported, what is wrong.
     Status(status::Arguments),
+    /// Have the portal schedule the renewals that are due in the whole subscription.
+    Renew(renew::Arguments),
     /// What happened, oldest first.
     History(history::Arguments),
     /// Shake hands now: the certificates on disk against those on the wire.
     Verify(verify::Arguments),
+    /// The portal's certificates beside what this host has (one request).
+    List(list::Arguments),
+    /// Download what the portal has and this host lacks, in the layout of the portal's own client.
+    ///
+    /// A set is put in place only when it is whole and the portal's; a failure leaves the old one as it was.
+    Fetch(fetch::Arguments),
 }
 
 /// How a command ended.
@@ -138,8 +149,11 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             Verb::Check(options) => check::run(&config, &options).await,
             Verb::Discover(options) => discover::run(&config, &options).await,
             Verb::Status(options) => status::run(&config, &options).await,
+            Verb::Renew(options) => renew::run(&config, &options).await,
             Verb::History(options) => history::run(&config, &options),
             Verb::Verify(options) => verify::run(&config, &options).await,
+            Verb::List(options) => list::run(&config, &options).await,
+            Verb::Fetch(options) => fetch::run(&config, &options).await,
         }
     });
     // A file read that hangs on a dead network file system must not keep the process.

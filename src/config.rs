@@ -30,6 +30,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Without it nothing is reported.
     pub portal: Option<Portal>,
+    /// Without it nothing is renewed by itself.
+    pub renewal: Option<Renewal>,
     /// How files are watched.
     pub watch: Watch,
     /// The servers, in the file's order; at least one.
@@ -62,6 +64,21 @@ pub struct Portal {
     pub timeout: Duration,
     /// The first pause after a failed request; it grows to six hours.
     pub retry: Duration,
+}
+
+/// `[renewal]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Its line.
+    pub line: usize,
+    /// From one time that the portal is asked to schedule renewals to the next.
+    pub every: Duration,
+    /// For the portal to renew what it scheduled.
+    pub wait: Duration,
+    /// There are Key Vault certificates, for which the portal wants a second token.
+    pub key_vault: bool,
+    /// Where what was renewed is downloaded to, in the layout of the portal's own client.
+    pub fetch_into: Option<PathBuf>,
 }
 
 /// `[watch]`

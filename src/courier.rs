@@ -8,6 +8,7 @@ mod records;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +44,7 @@ pub enum Order {
 /// The courier.
 pub struct Courier {
     ledger: Ledger,
-    portal: Portal,
+    portal: Arc<Portal>,
     /// What the configuration says of the record of each site that it names, by the site's key.
     known: HashMap<String, Known>,
     requests_per_week: u32,
@@ -91,10 +92,15 @@ impl From<Refusal> for Trouble {
 
 impl Courier {
     /// `known` has what the configuration says of each site that it names, by its key.
-    pub fn new(ledger: Ledger, config: &crate::config::Portal, known: HashMap<String, Known>) -> Self {
+    pub fn new(
+        ledger: Ledger,
+        portal: Arc<Portal>,
+        config: &crate::config::Portal,
+        known: HashMap<String, Known>,
+    ) -> Self {
         Self {
             ledger,
-            portal: Portal::new(config.clone()),
+            portal,
             known,
             requests_per_week: config.requests_per_week,
             first_pause: config.retry,

@@ -25,7 +25,9 @@ use crate::control::{Call, Request};
 use crate::courier::{Courier, Known, Order};
 use crate::ledger::Ledger;
 use crate::platform::StopSignals;
+use crate::portal::Portal as Client;
 use crate::problem::Problem;
+use crate::renewal::Renewer;
 use crate::roster;
 use crate::status::Status;
 use crate::watch::{Hint, Topic, Watcher};
@@ -252,10 +254,27 @@ fn courier(config: &Config) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Re
         config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
-    let courier = Courier::new(Ledger::at(&config.state_dir), portal, known);
+    let client = Arc::new(Client::new(portal.clone()));
+    let courier = Courier::new(Ledger::at(&config.state_dir), Arc::clone(&client), portal, known);
+    let renewer = config.renewal.as_ref().map(|renewal| {
+        let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
+        Renewer::new(Ledger::at(&config.state_dir), client, (renewal, portal), wanted)
+    });
     let work = move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(courier.run(receiver)),
+            Ok(runtime) => runtime.block_on(async {
+                let (end, ended) = oneshot::channel();
+                let report = async {
+                    courier.run(receiver).await;
+                    drop(end);
+                };
+                let renew = async {
+                    if let Some(renewer) = renewer {
+                        renewer.run(ended).await;
+                    }
+                };
+                tokio::join!(report, renew);
+            }),
             Err(error) => tracing::error!(%error, "the courier cannot work"),
         }
         // Whoever waited for it may be gone.

@@ -6,6 +6,7 @@
 mod budget;
 mod history;
 mod records;
+mod renewals;
 mod reports;
 
 use std::collections::HashMap;
@@ -23,10 +24,11 @@ use crate::problem::Problem;
 pub use budget::{Purpose, Refusal, Spent, Usage};
 pub use history::Entry;
 pub use records::{PortalList, PortalRecord};
+pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 1] = [include_str!("ledger/schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("ledger/schema.sql"), include_str!("ledger/renewals.sql")];
 
 /// Another process's write is waited for so long.
 const BUSY: Duration = Duration::from_secs(10);

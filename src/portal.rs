@@ -1,8 +1,9 @@
-//! The portal's client: tokens, the list of certificates, the report of an installation.
+//! The portal's client: tokens, the list of certificates, the report of an installation, renewals.
 //!
 //! Every failure says what is to happen next: try again, get a new token, or hold. The words of an answer
 //! are bounded, made printable, and freed of secrets before anybody sees them.
 
+mod client;
 mod reading;
 mod token;
 mod wire;
@@ -10,7 +11,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -19,15 +20,21 @@ use zeroize::Zeroizing;
 use crate::certificate::Hosts;
 use crate::config;
 use crate::problem::{Problem, printable};
+use client::{broken, client};
+pub use client::{download_client, mishap};
 #[doc(hidden)]
 pub use reading::Reading;
 use token::Tokens;
-pub use wire::Certificate;
+pub use wire::{Certificate, Links};
 
 /// The largest answer that is read: a list of some thousand certificates.
 const MOST_ANSWER: usize = 4 << 20;
 /// So much of an error's text is shown.
 const MOST_WORDS: usize = 300;
+
+/// What a token is for.
+const MANAGEMENT: &str = "https://management.core.windows.net";
+const KEY_VAULT: &str = "https://vault.azure.net";
 
 /// What follows a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +77,20 @@ pub struct Portal {
     /// For http, which is loopback's: a proxy would get the secret in the clear.
     plain: OnceCell<reqwest::Client>,
     tokens: Tokens,
+    /// Those that the portal is given to reach the customer's Key Vault.
+    vault_tokens: Tokens,
 }
 
 impl Portal {
     /// A client for this configuration.
     pub fn new(config: config::Portal) -> Self {
-        Self { config, http: OnceCell::new(), plain: OnceCell::new(), tokens: Tokens::default() }
+        Self {
+            config,
+            http: OnceCell::new(),
+            plain: OnceCell::new(),
+            tokens: Tokens::default(),
+            vault_tokens: Tokens::default(),
+        }
     }
 
     /// Sees to it that there is a token; costs no request of the portal's.
@@ -86,9 +101,10 @@ impl Portal {
         self.token().await.map(drop)
     }
 
-    /// Forgets the token, because the portal refused it.
+    /// Forgets the tokens, because the portal refused one.
     pub fn forget_token(&self) {
         self.tokens.forget();
+        self.vault_tokens.forget();
     }
 
     /// All certificates of the subscription.
@@ -108,6 +124,25 @@ impl Portal {
         let report = wire::Report { id, name, remote_create_date };
         let answer = self.call(Method::POST, "/api/v2/Certificate", |request| request.json(&report)).await?;
         wire::echoes(&answer, &report).map_err(|error| self.unusable(&error))
+    }
+
+    /// Schedules the renewal of whatever is due in the whole subscription; tells which certificates that is.
+    /// `key_vault` gives the portal a token for those that it has to put into a Key Vault.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn renew(&self, key_vault: bool) -> Result<Vec<Certificate>, Failure> {
+        let vault = match key_vault {
+            true => Some(self.vault_tokens.get(|| self.ask_token(KEY_VAULT)).await?),
+            false => None,
+        };
+        let with_body = |request: RequestBuilder| match &vault {
+            Some(token) => request.json(&wire::Renewal { key_vault_access_token: token.expose_secret() }),
+            // Gateways refuse a POST that says nothing of its length.
+            None => request.header(CONTENT_LENGTH, 0),
+        };
+        let answer = self.call(Method::POST, "/api/v2/CertificateRenewal", with_body).await?;
+        wire::list(&answer).map_err(|error| self.unusable(&error))
     }
 
     async fn call(
@@ -133,17 +168,17 @@ impl Portal {
     }
 
     async fn token(&self) -> Result<Arc<SecretString>, Failure> {
-        self.tokens.get(|| self.ask_token()).await
+        self.tokens.get(|| self.ask_token(MANAGEMENT)).await
     }
 
-    async fn ask_token(&self) -> Result<token::Token, Failure> {
+    async fn ask_token(&self, resource: &str) -> Result<token::Token, Failure> {
         let secret = self.client_secret()?;
         let url = format!("{}/{}/oauth2/token", self.config.login.as_str(), self.config.tenant_id);
         let request = self.http(&url).await?.post(url).form(&[
             ("grant_type", "client_credentials"),
             ("client_id", &self.config.client_id),
             ("client_secret", secret.expose_secret()),
-            ("resource", "https://management.core.windows.net"),
+            ("resource", resource),
         ]);
         let answer = self.send("login service", request).await.map_err(|mut failure| {
             // Whatever it says of the credentials, they can be mended without certhook being told.
@@ -216,10 +251,9 @@ impl Portal {
     /// An answer's text without what must not be seen.
     fn words(&self, body: &[u8]) -> String {
         let mut text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
-        for secret in [self.client_secret().ok(), self.tokens.known().map(|token| (*token).clone())]
-            .into_iter()
-            .flatten()
-        {
+        let tokens = [&self.tokens, &self.vault_tokens].map(|tokens| tokens.known());
+        let tokens = tokens.into_iter().flatten().map(|token| (*token).clone());
+        for secret in self.client_secret().ok().into_iter().chain(tokens) {
             for form in forms(secret.expose_secret()) {
                 text = text.replace(form.as_str(), "[secret]");
             }
@@ -259,68 +293,6 @@ impl Portal {
     }
 }
 
-/// The only place that makes HTTP clients.
-fn client(timeout: Duration, plain: bool) -> Result<reqwest::Client, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    let loaded = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(loaded.certs);
-    if roots.is_empty() {
-        // Requests to loopback need none; all others say so.
-        tracing::warn!(errors = ?loaded.errors, "the system has no root certificates; install ca-certificates");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be used: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    let builder = reqwest::Client::builder();
-    let builder = if plain { builder.no_proxy() } else { builder };
-    builder
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
-        .connect_timeout(timeout.min(Duration::from_secs(10)))
-        .user_agent(concat!("certhook/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| format!("the HTTP client cannot be made: {error}"))
-}
-
-fn broken(who: &str, error: &reqwest::Error) -> Failure {
-    // The innermost cause says most; the URL says nothing new.
-    let cause = innermost(error);
-    let words = printable(&cause.to_string(), MOST_WORDS);
-    let untrusted = matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)));
-    let what = match error {
-        _ if untrusted => format!("shows a certificate that is not trusted here: {words}"),
-        _ if error.is_timeout() => "did not answer in time".to_owned(),
-        _ if error.is_connect() => format!("cannot be reached: {words}"),
-        _ => format!("broke off: {words}"),
-    };
-    let (code, remedy) = match untrusted {
-        true => (
-            "portal_untrusted",
-            "see that endpoint and login are right; where a proxy opens TLS, add its authority to the system's roots",
-        ),
-        false => ("portal_unreachable", "certhook tries again by itself"),
-    };
-    let problem = Problem::new(code, format!("the {who} {what}"), remedy);
-    Failure { next: Next::Again(None), sent: !error.is_connect(), problem }
-}
-
-/// An error of input and output does not call what it is made of its source.
-fn innermost(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    loop {
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        match wrapped.map(|inner| inner as &(dyn std::error::Error + 'static)).or(cause.source()) {
-            Some(inner) => cause = inner,
-            None => return cause,
-        }
-    }
-}
-
 /// How a secret may stand in an answer: as it is, percent-encoded as it was sent, or escaped in JSON.
 fn forms(secret: &str) -> [Zeroizing<String>; 4] {
     let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
@@ -357,33 +329,4 @@ pub fn same_name(a: &str, b: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_known_in_every_form() {
-        let found = forms("a+b/c=\"d");
-        let found: Vec<&str> = found.iter().map(|form| form.as_str()).collect();
-        assert_eq!(found, ["a+b/c=\"d", "a%2Bb%2Fc%3D%22d", "a+b/c=\\\"d", "a+b\\/c=\\\"d"]);
-    }
-
-    #[test]
-    fn tokens_are_left_out_of_what_is_shown() {
-        let token = format!("eyJ{}.{}_-x", "a".repeat(30), "b".repeat(30));
-        let said = format!("Bearer {token}, and {token}");
-        assert_eq!(without_tokens(&said), "Bearer [secret], and [secret]");
-        assert_eq!(without_tokens("heyJo is no token"), "heyJo is no token");
-    }
-
-    #[test]
-    fn every_status_has_one_meaning() {
-        let soon = Some(Duration::from_secs(7));
-        assert_eq!(after_status(401, None), Next::NewToken);
-        for again in [301, 302, 408, 429, 500, 502, 503, 504, 599] {
-            assert_eq!(after_status(again, soon), Next::Again(soon), "{again}");
-        }
-        for hold in [400, 403, 404, 405, 409, 410, 422] {
-            assert_eq!(after_status(hold, soon), Next::Hold, "{hold}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 
 mod pattern;
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -80,6 +81,8 @@ fn path_key(config: &Config, certificate: &Path, server: usize) -> String {
 struct Pairs<'f> {
     all: &'f [Pair],
     by_path: HashMap<&'f Path, usize>,
+    /// By the files that the paths lead to; not all hosts need it.
+    by_file: OnceCell<HashMap<PathBuf, usize>>,
     taken: HashSet<usize>,
 }
 
@@ -87,7 +90,7 @@ impl<'f> Pairs<'f> {
     fn new(all: &'f [Pair]) -> Self {
         let by_path =
             all.iter().enumerate().map(|(index, pair)| (pair.certificate.as_path(), index)).collect();
-        Self { all, by_path, taken: HashSet::new() }
+        Self { all, by_path, by_file: OnceCell::new(), taken: HashSet::new() }
     }
 
     fn take(&mut self, path: &Path) -> Option<&'f Pair> {
@@ -98,10 +101,14 @@ impl<'f> Pairs<'f> {
 
     /// The pair whose file another path leads to.
     fn take_same_file(&mut self, path: &Path) -> Option<&'f Pair> {
-        let real = path.canonicalize().ok()?;
-        let same = |pair: &Pair| pair.certificate.canonicalize().is_ok_and(|other| other == real);
-        let pair = self.all.iter().find(|pair| same(pair))?;
-        self.take(&pair.certificate)
+        let by_file = self.by_file.get_or_init(|| {
+            // Of several the first counts, which is put in last.
+            let all = self.all.iter().enumerate().rev();
+            all.filter_map(|(index, pair)| Some((pair.certificate.canonicalize().ok()?, index))).collect()
+        });
+        let index = *by_file.get(&path.canonicalize().ok()?)?;
+        self.taken.insert(index);
+        Some(&self.all[index])
     }
 }
 
@@ -227,6 +234,30 @@ mod tests {
         let config = config(&format!("[server.nginx]\ndiscover = true\n[[site]]\ncertificate = {real:?}\n"));
         let sites = draw(&config, &[found(vec![pair(link.to_str().unwrap(), 5)])]).sites;
         assert_eq!((sites.len(), sites[0].settings.verify.len()), (1, 1));
+    }
+
+    /// A look at every path for each of the others would take minutes.
+    #[test]
+    fn thousands_that_the_server_does_not_name_cost_little() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: String| folder.path().join(name).display().to_string();
+        let text = |n| {
+            let path = path(format!("mail{n}"));
+            std::fs::write(&path, "x").unwrap();
+            format!("[[site]]\ncertificate = {path:?}\n")
+        };
+        let sites: String = (0..2000).map(text).collect();
+        let config = config(&format!("[server.nginx]\ndiscover = true\n{sites}"));
+        let web = |n| {
+            let path = path(format!("web{n}"));
+            std::fs::write(&path, "x").unwrap();
+            pair(&path, 1)
+        };
+        let found = found((0..4000).map(web).collect());
+        let begun = std::time::Instant::now();
+        assert_eq!(draw(&config, &[found]).sites.len(), 6000);
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

@@ -100,7 +100,16 @@ impl Server {
         }
     }
 
-    /// The processes that serve now; `None` where it cannot be told. Quick: a few reads below `/proc`.
+    /// Whether it ran when it was looked for last, as far as that is known. Quick.
+    pub fn was_running(&self) -> bool {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.was_running(),
+            Program::Command(_) => true,
+        }
+    }
+
+    /// The processes that serve now; `None` where it cannot be told. A few reads below `/proc`, but of one that
+    /// does not run systemd may be asked: blocking.
     pub fn workers(&self) -> Option<Workers> {
         match &self.program {
             Program::Nginx(nginx) => nginx.workers(),

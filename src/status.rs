@@ -18,6 +18,9 @@ pub struct Status {
     pub agent: Agent,
     /// The portal; `null` where none is configured.
     pub portal: Option<Portal>,
+    /// The last time that the portal was asked to renew; `null` where it never was.
+    #[serde(default)]
+    pub renewal: Option<Renewal>,
     /// How files are watched.
     pub watch: Watch,
     /// What keeps the ledger from being used, if anything.
@@ -70,6 +73,32 @@ pub struct Portal {
     pub requests_left: u32,
     /// When the oldest of them no longer counts.
     pub next_free_at: Option<Timestamp>,
+}
+
+/// One time that the portal was asked to renew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// When.
+    pub asked_at: Timestamp,
+    /// `asked`, `refused`, `waiting`, `fetching` or `done`.
+    pub state: String,
+    /// When it goes on, or when the portal is asked again.
+    pub next_at: Timestamp,
+    /// Why the last step failed.
+    pub error: Option<String>,
+    /// What was scheduled.
+    pub certificates: Vec<Renewed>,
+}
+
+/// One certificate of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// The portal's name.
+    pub name: String,
+    /// `scheduled`, `renewed`, `fetched` or `failed`.
+    pub state: String,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// How files are watched.
@@ -226,6 +255,36 @@ impl Report {
     }
 }
 
+impl Renewal {
+    /// The last one that the ledger has.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn of(ledger: Option<&Ledger>) -> Result<Option<Self>, LedgerError> {
+        let last = ledger.map(Ledger::last_renewal).transpose()?.flatten();
+        Ok(last.map(|last| Self {
+            asked_at: whole_seconds(last.asked_at),
+            state: last.stage.word().to_owned(),
+            next_at: whole_seconds(last.next_at),
+            error: last.error.map(|(_, words)| words),
+            certificates: last
+                .certificates
+                .into_iter()
+                .map(|one| Renewed {
+                    name: one.name,
+                    state: one.progress.word().to_owned(),
+                    error: one.error,
+                })
+                .collect(),
+        }))
+    }
+
+    /// Whether nothing of it failed.
+    pub fn is_well(&self) -> bool {
+        self.error.is_none() && self.certificates.iter().all(|one| one.state != "failed")
+    }
+}
+
 impl Portal {
     /// `None` where no portal is configured.
     ///
@@ -259,6 +318,7 @@ impl Status {
     pub fn is_well(&self) -> bool {
         self.sites.iter().all(Site::is_well)
             && self.problems().next().is_none()
+            && self.renewal.as_ref().is_none_or(Renewal::is_well)
             && self.servers.iter().all(|server| server.problem.is_none())
     }
 

@@ -17,6 +17,8 @@ mod crashes;
 mod delivery;
 #[path = "proofs/discovery.rs"]
 mod discovery;
+#[path = "proofs/fetch.rs"]
+mod fetch;
 #[path = "proofs/following.rs"]
 mod following;
 #[path = "proofs/host.rs"]
@@ -29,6 +31,8 @@ mod network;
 mod nginx;
 #[path = "proofs/refusals.rs"]
 mod refusals;
+#[path = "proofs/renewal.rs"]
+mod renewal;
 #[path = "proofs/secrets.rs"]
 mod secrets;
 #[path = "proofs/way.rs"]

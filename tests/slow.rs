@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "the ground is shared with the quicker proofs")]
 
+#[path = "slow/bare.rs"]
+mod bare;
 #[path = "slow/cache.rs"]
 mod cache;
 #[path = "slow/crashes.rs"]
@@ -14,6 +16,8 @@ mod hints;
 mod host;
 #[path = "slow/machine.rs"]
 mod machine;
+#[path = "slow/month.rs"]
+mod month;
 #[path = "slow/power.rs"]
 mod power;
 #[path = "slow/renewals.rs"]

@@ -23,7 +23,7 @@ pub(super) struct Server {
     in_flight: Option<(BTreeSet<SiteId>, Instant)>,
     /// When the last reload began, whatever came of it.
     begun: Option<Instant>,
-    /// When the last reload that loaded began, and when it had loaded.
+    /// When the last reload that loaded began, and when it had loaded; of somebody else's, when it was seen.
     loaded: Option<(Instant, Instant)>,
     /// Sites that are being looked at, and when that began or their files were last touched: they may be
     /// half-written right now, or about to want the same reload.
@@ -227,6 +227,12 @@ impl Agent {
                 None => self.verify(now, *site, marks.get(site).copied()),
             }
         }
+    }
+
+    /// Somebody else had it loaded; its old workers may answer for a moment more.
+    pub(super) fn loaded_by_others(&mut self, now: Instant, server: ServerId) {
+        self.servers[server.0].loaded = Some((now, now));
+        self.look_at_unserved(now, server, true);
     }
 
     /// The sites of the reload in flight, if there is one.

@@ -9,7 +9,7 @@ use crate::agent::SiteId;
 use crate::config::{self, Config, Mistake, Mistakes, Portal};
 use crate::courier::as_list;
 use crate::inspect::Place;
-use crate::ledger::{Ledger, Purpose, Refusal};
+use crate::ledger::{Entry, Ledger, Purpose, RENEWED_ELSEWHERE, Refusal};
 use crate::platform;
 use crate::portal;
 use crate::problem::{Problem, printable};
@@ -48,6 +48,9 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     found.servers();
     found.watching();
     found.sites().await;
+    if let Some(renewal) = &config.renewal {
+        found.renewals(renewal);
+    }
     if let Some(portal) = &config.portal {
         found.secret(portal);
         if arguments.online {
@@ -139,7 +142,9 @@ impl Findings<'_> {
         let of_it = |site: &&roster::Site| self.config.servers[site.settings.server].name == server.name;
         let sites = self.census.sites.iter().filter(of_it).count();
         self.good.push(format!("{} has {}", server.name, show::count(sites, "certificate")));
-        let left_out: usize = self.census.found.iter().flatten().map(|found| found.left_out.len()).sum();
+        let found =
+            self.config.servers.iter().zip(&self.census.found).filter(|(other, _)| other.name == server.name);
+        let left_out: usize = found.flat_map(|(_, found)| found).map(|found| found.left_out.len()).sum();
         if left_out > 0 {
             self.good.push(format!(
                 "{} left out; `certhook discover` tells why",
@@ -179,6 +184,36 @@ impl Findings<'_> {
             }
             if let (Ok(_), Some(problem)) = (&finding.seen, finding.problem(None)) {
                 self.add(site.line, problem);
+            }
+        }
+    }
+
+    fn renewals(&mut self, renewal: &config::Renewal) {
+        let days = renewal.every.as_secs_f64() / 86_400.0;
+        self.good.push(format!(
+            "renewals are scheduled every {days:.1} days, for the whole subscription: of several hosts one should do it"
+        ));
+        let ledger = Ledger::open_existing(&self.config.state_dir).ok().flatten();
+        let history = ledger.and_then(|ledger| ledger.history(None).ok()).unwrap_or_default();
+        let since = Timestamp::now() - renewal.every * 2;
+        let elsewhere = |entry: &&Entry| entry.event == RENEWED_ELSEWHERE && entry.at >= since;
+        if let Some(entry) = history.iter().rfind(elsewhere) {
+            let message = format!(
+                "{} was renewed at {}, and this host had not scheduled it: another host does that too",
+                printable(&entry.site, 120),
+                crate::status::whole_seconds(entry.at)
+            );
+            let remedy =
+                "leave [renewal] to one host of the subscription; each call counts among its requests";
+            self.add(renewal.line, Problem::new(RENEWED_ELSEWHERE, message, remedy));
+        }
+        if let Some(into) = &renewal.fetch_into {
+            if platform::may_write_in(into) {
+                self.good.push(format!("what is renewed can be put into {}", into.display()));
+            } else {
+                let message = format!("this user may not write in {}", into.display());
+                let remedy = "let certhook's user write there, or leave fetch_into out";
+                self.add(renewal.line, Problem::new("fetch_into", message, remedy));
             }
         }
     }

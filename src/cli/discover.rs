@@ -1,6 +1,7 @@
 //! `certhook discover`: what the servers have, as configuration.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, show};
@@ -73,8 +74,8 @@ fn printed(config: &Config, index: usize, found: &Found, stage: bool) -> String 
         if stage {
             let copy = Stage::of(&folder, &site);
             let _ = writeln!(out, "# in nginx, once certhook runs with this configuration:");
-            let _ = writeln!(out, "#     ssl_certificate     {};", copy.certificate().display());
-            let _ = writeln!(out, "#     ssl_certificate_key {};", copy.key().display());
+            let _ = writeln!(out, "#     ssl_certificate     {};", nginx_word(&copy.certificate()));
+            let _ = writeln!(out, "#     ssl_certificate_key {};", nginx_word(&copy.key()));
         }
     }
     for left in &found.left_out {
@@ -143,6 +144,17 @@ fn of_site(config: &Config, site: &config::Site) -> String {
     out
 }
 
+/// As nginx reads it: what ends a word stands between quotes.
+fn nginx_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '@' | '+' | ',' | '=');
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -150,4 +162,16 @@ fn quoted(text: &str) -> String {
 fn toml_key(name: &str) -> String {
     let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if bare && !name.is_empty() { name.to_owned() } else { quoted(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_as_nginx_reads_them() {
+        let word = |path: &str| nginx_word(Path::new(path));
+        assert_eq!(word("/srv/live/contoso.com/privkey.pem"), "/srv/live/contoso.com/privkey.pem");
+        assert_eq!(word("/srv/my \"live\";/a"), r#""/srv/my \"live\";/a""#);
+    }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::problem::{Problem, printable};
-use crate::status::{Server, Site, SiteProblem, Status};
+use crate::status::{Renewal, Server, Site, SiteProblem, Status};
 
 /// Every site, a line each, with what is wrong below it.
 pub(super) fn status(status: &Status) -> String {
@@ -17,6 +17,7 @@ pub(super) fn status(status: &Status) -> String {
     }
     out.push(String::new());
     out.push(footer(status));
+    out.extend(status.renewal.iter().flat_map(renewal));
     out.extend(status.servers.iter().flat_map(server));
     out.extend(of_all(status));
     out.join("\n")
@@ -37,6 +38,30 @@ pub(super) fn summary(status: &Status) -> String {
     out.extend(status.servers.iter().flat_map(server));
     out.extend(of_all(status));
     out.join("\n")
+}
+
+/// The last renewal in a line, with what failed of it below.
+fn renewal(renewal: &Renewal) -> Vec<String> {
+    let of = |state: &str| renewal.certificates.iter().filter(|one| one.state == state).count();
+    let next = match renewal.state.as_str() {
+        "done" | "refused" => "asked again",
+        _ => "goes on",
+    };
+    let mut out = vec![format!(
+        "renewals asked for at {}: {} scheduled, {} renewed, {} fetched, {} failed; {next} at {}",
+        renewal.asked_at,
+        of("scheduled"),
+        of("renewed"),
+        of("fetched"),
+        of("failed"),
+        renewal.next_at
+    )];
+    out.extend(renewal.error.iter().map(|error| format!("! {}", printable(error, 500))));
+    for one in renewal.certificates.iter().filter(|one| one.state == "failed") {
+        let why = printable(one.error.as_deref().unwrap_or_default(), 500);
+        out.push(format!("! {}: {why}", printable(&one.name, 120)));
+    }
+    out
 }
 
 /// What is to be known of a server: nothing, where all is as usual.

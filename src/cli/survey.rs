@@ -19,7 +19,7 @@ use crate::probe;
 use crate::problem::Problem;
 use crate::roster;
 use crate::server::Server;
-use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
+use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -121,6 +121,7 @@ pub(super) async fn status(config: &Config) -> Status {
         let recorded = ledger.as_ref().map(Ledger::recorded).transpose()?.unwrap_or_default();
         tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)
     };
+    let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
     let (portal, told, ledger_problem) = match read() {
         Ok((portal, told)) => (portal, told, None),
         Err(error) => {
@@ -132,6 +133,7 @@ pub(super) async fn status(config: &Config) -> Status {
     Status {
         agent: status::Agent { running: false, pid: None, version: None },
         portal,
+        renewal: renewal(),
         watch: Watch::default(),
         ledger_problem,
         servers: config

@@ -96,7 +96,10 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             super::complain(&format!("{}: {problem}", server.name));
         }
     }
-    let followed = census.problems.iter().all(Option::is_none);
+    if verdicts.is_empty() {
+        super::complain("there is no certificate to verify; see certhook discover");
+    }
+    let followed = !verdicts.is_empty() && census.problems.iter().all(Option::is_none);
     let well = followed && verdicts.iter().all(|verdict| verdict.ok);
     if arguments.json {
         say_json(&verdicts);

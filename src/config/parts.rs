@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::raw::{self, At, File, Section};
-use super::{Ask, Config, Endpoint, KeyAt, Kind, Nginx, Portal, Server, Site, Watch, stars};
+use super::{Ask, Config, Endpoint, KeyAt, Kind, Nginx, Portal, Renewal, Server, Site, Watch, stars};
 
 /// An address that a web request may go to: https, or http on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(super) fn empty() -> Config {
         path: PathBuf::new(),
         state_dir: PathBuf::from(STATE_DIR),
         portal: None,
+        renewal: None,
         watch: watch(None),
         servers: vec![default_server()],
         sites: Vec::new(),
@@ -66,7 +67,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let mut top = file.top();
     let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from(STATE_DIR));
     let portal = top.section("portal").map(|section| portal(file, section));
-    top.later("renewal", "scheduling renewals");
+    let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
     let mut servers = Servers::default();
     for (name, section) in top.named("server") {
@@ -96,10 +97,15 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         Some(portal) => Some(portal?),
         None => None,
     };
+    let renewal = match renewal {
+        Some(renewal) => Some(renewal?),
+        None => None,
+    };
     let config = Config {
         path: file.path().to_owned(),
         state_dir,
         portal,
+        renewal,
         watch,
         servers: servers.sound,
         sites: sites?,
@@ -133,6 +139,29 @@ fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Portal> {
         timeout,
         retry,
     })
+}
+
+fn renewal(file: &File<'_>, mut section: Section<'_, '_>, has_portal: bool) -> Option<Renewal> {
+    let line = section.line;
+    let every = section.duration("every", 4 * 24 * 3600 * SECOND);
+    let wait = section.duration("wait", 30 * 60 * SECOND);
+    let key_vault = section.boolean("key_vault").is_some_and(|at| at.value);
+    let fetch_given = section.has("fetch_into");
+    let fetch_into = path(file, section.string("fetch_into"));
+    section.close();
+    if !has_portal {
+        let message = "[renewal] asks the portal, and there is no [portal]";
+        file.mistake(line, "no_portal", message, "add a [portal] with tenant_id and client_id");
+    }
+    if wait > every {
+        let message = "[renewal] waits longer than until the next time";
+        file.mistake(line, "out_of_range", message, "make wait shorter than every");
+        return None;
+    }
+    if fetch_given && fetch_into.is_none() {
+        return None;
+    }
+    Some(Renewal { line, every, wait, key_vault, fetch_into })
 }
 
 /// The tenant becomes a part of the login's path.

@@ -170,7 +170,11 @@ fn mistakes_before_the_sites() {
         ("[server.a]\nkind = \"iis\"", &[(2, "not_yet")]),
         ("[server.a]\ndiscover = 1\nstage = \"s\"", &[(2, "wrong_type"), (3, "relative_path")]),
         ("[server.a]\nmin_interval = \"x\"\nmax_draining = 0", &[(2, "bad_duration"), (3, "out_of_range")]),
-        ("[renewal]\nevery = \"4d\"", &[(1, "not_yet")]),
+        ("[renewal]\nevery = \"4d\"", &[(1, "no_portal")]),
+        (
+            "[renewal]\nevery = \"1m\"\nwait = \"1h\"\nfetch_into = \"x\"",
+            &[(1, "no_portal"), (1, "out_of_range"), (4, "relative_path")],
+        ),
         ("[server.a]\n[server.b]", &[(3, "missing_key")]),
         ("[server.a]\nkind = \"x\"\n[server.b]", &[(2, "bad_value"), (4, "missing_key")]),
         ("state_dir = /x", &[(1, "toml")]),

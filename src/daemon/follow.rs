@@ -1,20 +1,22 @@
 //! The servers' own configurations: read at the start, followed as they change, and drawn into the list of sites.
 
+mod draw;
+mod workers;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Daemon, Site};
-use crate::agent::{self, Cause, Event, Refused, ServerId, SiteId, SiteSetup};
-use crate::config::Config;
+use super::Daemon;
+use crate::agent::{self, Cause, Event, Refused, ServerId, SiteId};
+use crate::config::{self, Config};
 use crate::discover::Found;
 use crate::inspect::Place;
 use crate::problem::Problem;
-use crate::roster::{self, Roster};
+use crate::roster;
 use crate::server::{Refusal, Server};
 use crate::watch::Topic;
 
@@ -22,17 +24,14 @@ use crate::watch::Topic;
 const QUIET: Duration = Duration::from_millis(200);
 /// But while it changes all the time it is read all the same.
 const MOST_QUIET: Duration = Duration::from_secs(2);
-/// While a site's server has not loaded its part yet, its workers are looked at as often.
-const WORKERS_EVERY: Duration = Duration::from_secs(1);
-
-const MOST_WORKERS_EVERY: Duration = Duration::from_secs(60);
-
 /// What is heard of a server.
 pub(super) enum News {
     /// Its configuration was read.
     Read(ServerId, Result<Found, Problem>),
     /// It was told to reload.
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
+    /// Its workers, where they can be told.
+    Serving(ServerId, Option<BTreeSet<i32>>),
 }
 
 /// The servers, and what is known of each.
@@ -45,6 +44,10 @@ pub(super) struct Servers {
     by_key: HashMap<String, SiteId>,
     /// Where more certificates may come that match a pattern of certhook's configuration.
     pattern_folders: Vec<PathBuf>,
+    /// When the list is drawn up anew because something came there or went, and since when that is put off.
+    redraw_at: Option<(Instant, Instant)>,
+    /// Whose reports count was told while not all sites were known.
+    half_told: bool,
     /// When all of them are read again, whatever events told.
     rescan_at: Instant,
     rescan: Duration,
@@ -58,6 +61,8 @@ struct Followed {
     /// When it is to be read, and since when that is put off.
     read_at: Option<(Instant, Instant)>,
     reading: bool,
+    /// When it is read once more, because it could not be, or its server was not there.
+    retry_at: Option<Instant>,
     /// Why its configuration cannot be followed, and why its last reload failed.
     unread: Option<(Problem, Instant)>,
     refused: Option<(Problem, Instant)>,
@@ -65,6 +70,8 @@ struct Followed {
     workers: Option<BTreeSet<i32>>,
     /// When they are looked at next, and since when they are.
     workers_at: Option<(Instant, Instant)>,
+    /// They are being looked at.
+    looking: bool,
     /// Published copies are swapped and loaded by one at a time.
     publishing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -77,10 +84,12 @@ impl Servers {
             found: None,
             read_at: None,
             reading: false,
+            retry_at: None,
             unread: None,
             refused: None,
             workers: None,
             workers_at: None,
+            looking: false,
             publishing: Arc::default(),
         });
         Self {
@@ -89,6 +98,8 @@ impl Servers {
             next: 0,
             by_key: HashMap::new(),
             pattern_folders: Vec::new(),
+            redraw_at: None,
+            half_told: false,
             rescan_at: Instant::now() + config.watch.rescan,
             rescan: config.watch.rescan,
             poll: config.watch.poll,
@@ -116,7 +127,16 @@ impl Servers {
 
     /// Whether a configuration is being read, or about to be.
     pub(super) fn are_read(&self) -> bool {
-        self.all.iter().any(|followed| followed.reading || followed.read_at.is_some())
+        self.redraw_at.is_some()
+            || self.all.iter().any(|followed| followed.reading || followed.read_at.is_some())
+    }
+
+    /// Whether every server told all that it has: a site that is not known then is there no more.
+    fn are_known(&self) -> bool {
+        let is_known = |followed: &Followed| {
+            followed.found.is_some() && followed.unread.is_none() && followed.server.was_running()
+        };
+        self.all.iter().filter(|followed| followed.discovers).all(is_known)
     }
 
     fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
@@ -133,7 +153,7 @@ impl Daemon {
                 self.take(id, found);
             }
         }
-        self.redraw();
+        self.draw();
     }
 
     /// Has every configuration read again.
@@ -142,27 +162,43 @@ impl Daemon {
         for followed in self.servers.all.iter_mut().filter(|followed| followed.discovers) {
             followed.read_at = Some((now, now));
         }
+        if self.has_patterns() {
+            self.servers.redraw_at = Some((now, now));
+        }
         self.read_due();
+    }
+
+    fn has_patterns(&self) -> bool {
+        self.config.sites.iter().any(config::Site::is_pattern)
     }
 
     /// A file of a server's configuration changes.
     pub(super) fn configuration_changes(&mut self, id: ServerId) {
-        let now = Instant::now();
         let followed = &mut self.servers.all[id.0];
-        let (_, since) = followed.read_at.unwrap_or((now, now));
-        followed.read_at = Some(((now + QUIET).min(since + MOST_QUIET), since));
-        if followed.workers.is_none() {
-            followed.workers = followed.server.workers().map(|workers| workers.serving);
+        let has_begun = followed.read_at.is_none();
+        followed.read_at = Some(after_quiet(followed.read_at));
+        if has_begun && followed.workers.is_none() {
+            self.ask_for_workers(id);
         }
+    }
+
+    /// Something came or went where a pattern is looked for. To draw up the list is work, and a tool that renews a
+    /// thousand certificates tells of each file.
+    pub(super) fn redraw(&mut self) {
+        self.servers.redraw_at = Some(after_quiet(self.servers.redraw_at));
     }
 
     pub(super) fn next_look_at_servers(&self) -> Option<Instant> {
         let followed = self.servers.all.iter();
         let first = |pair: Option<(Instant, Instant)>| pair.map(|(at, _)| at);
-        let one = followed.flat_map(|followed| [first(followed.read_at), first(followed.workers_at)]);
-        let all =
-            self.servers.all.iter().any(|followed| followed.discovers).then_some(self.servers.rescan_at);
-        one.flatten().chain(all).min()
+        let one = followed.flat_map(|followed| {
+            // What is read already is heard of by itself.
+            let read_at = first(followed.read_at).filter(|_| !followed.reading);
+            [read_at, first(followed.workers_at), followed.retry_at]
+        });
+        let follows = self.servers.all.iter().any(|followed| followed.discovers) || self.has_patterns();
+        let all = [follows.then_some(self.servers.rescan_at), first(self.servers.redraw_at)];
+        one.chain(all).flatten().min()
     }
 
     /// Does what is due.
@@ -172,7 +208,15 @@ impl Daemon {
             self.servers.rescan_at = now + self.servers.rescan;
             self.discover_all();
         }
+        for followed in &mut self.servers.all {
+            if followed.retry_at.take_if(|at| *at <= now).is_some() {
+                followed.read_at = Some((now, now));
+            }
+        }
         self.read_due();
+        if self.servers.redraw_at.is_some_and(|(at, _)| at <= now) {
+            self.draw();
+        }
         for id in self.servers.ids() {
             if self.servers.all[id.0].workers_at.is_some_and(|(at, _)| at <= now) {
                 self.look_at_workers(id);
@@ -187,8 +231,10 @@ impl Daemon {
             if followed.reading || followed.read_at.is_none_or(|(at, _)| at > now) {
                 continue;
             }
-            followed.read_at = None;
+            (followed.read_at, followed.retry_at) = (None, None);
             followed.reading = true;
+            // Arm, then look: a link may lead elsewhere, and a folder be another, under the names that are known.
+            self.watcher.rearm(Topic::Server(ServerId(index)));
             let (server, news) = (Arc::clone(&followed.server), self.servers.news.clone());
             tokio::task::spawn_blocking(move || {
                 let found = server.discover();
@@ -204,14 +250,16 @@ impl Daemon {
             News::Read(id, found) => {
                 self.servers.all[id.0].reading = false;
                 self.take(id, found);
-                self.redraw();
+                self.draw();
                 self.look_at_workers(id);
                 // What it refused it may take now, unless it is plain that it will not.
-                if self.servers.all[id.0].unread.is_none() {
+                let followed = &self.servers.all[id.0];
+                if followed.unread.is_none() && followed.server.was_running() {
                     self.feed(Event::Mended(id));
                 }
                 self.read_due();
             }
+            News::Serving(id, serving) => self.serving(id, serving),
             News::Reloaded(id, Ok(loaded)) => {
                 set(&mut self.servers.all[id.0].refused, None);
                 self.feed(Event::Reloaded(id, Ok(loaded)));
@@ -238,7 +286,7 @@ impl Daemon {
 
     /// What can be read of a broken configuration adds sites and takes none away.
     fn take(&mut self, id: ServerId, found: Result<Found, Problem>) {
-        let poll = self.servers.poll;
+        let retry_at = Instant::now() + self.servers.poll;
         let followed = &mut self.servers.all[id.0];
         let problem = match found {
             Ok(mut found) => {
@@ -260,12 +308,13 @@ impl Daemon {
                     found.pairs.extend(kept.cloned().collect::<Vec<_>>());
                 }
                 followed.found = Some(found);
+                // It may be started with another configuration than that which is usual.
+                followed.retry_at = (!followed.server.was_running()).then_some(retry_at);
                 problem
             }
             Err(problem) => {
                 // The server may come, or come back.
-                let now = Instant::now();
-                followed.read_at.get_or_insert((now + poll, now));
+                followed.retry_at = Some(retry_at);
                 Some(problem)
             }
         };
@@ -282,120 +331,19 @@ impl Daemon {
         set(&mut followed.unread, problem);
     }
 
-    /// Draws up the list of sites anew; whoever came, went or changed is told to the agent.
-    pub(super) fn redraw(&mut self) {
-        let found: Vec<Option<Found>> =
-            self.servers.all.iter().map(|followed| followed.found.clone()).collect();
-        let Roster { sites: drawn, folders } = roster::draw(&self.config, &found);
-        if folders != self.servers.pattern_folders {
-            self.watcher.follow(Topic::Patterns, Vec::new(), &folders);
-            self.servers.pattern_folders = folders;
-            // Armed, so look.
-            return self.redraw();
-        }
-        let keys: BTreeSet<&str> = drawn.iter().map(|site| site.key.as_str()).collect();
-        let mut events = Vec::new();
-        let gone = self.servers.by_key.extract_if(|key, _| !keys.contains(key.as_str()));
-        for (key, id) in gone.collect::<Vec<_>>() {
-            tracing::info!(site = key, "the site is there no more");
-            self.sites.remove(&id);
-            self.watcher.forget(Topic::Site(id));
-            events.push(Event::Removed(id));
-        }
-        let came = drawn.iter().any(|site| !self.servers.by_key.contains_key(&site.key));
-        let changed_list = came || !events.is_empty();
-        // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
-        let recorded = if came { self.recorded() } else { HashMap::new() };
-        let first = self.sites.is_empty();
-        for site in drawn {
-            match self.servers.by_key.get(&site.key) {
-                Some(id) => events.extend(self.update(*id, site)),
-                None => {
-                    let id = SiteId(self.servers.next);
-                    self.servers.next += 1;
-                    self.servers.by_key.insert(site.key.clone(), id);
-                    let path = site.settings.certificate.display().to_string();
-                    let recorded = recorded.get(&site.key).or_else(|| recorded.get(&path)).copied();
-                    let setup = SiteSetup {
-                        server: ServerId(site.settings.server),
-                        recorded,
-                        unloaded: site.discovered && recorded.is_none(),
-                    };
-                    if !first {
-                        tracing::info!(site = site.key, "there is a new site");
-                    }
-                    self.watcher.follow(Topic::Site(id), Place::of(&site.settings).files(), &[]);
-                    self.sites.insert(id, Site::new(site, &self.config));
-                    events.push(Event::Added(id, setup));
-                }
-            }
-        }
-        if changed_list {
-            self.tell_who_reports();
-        }
-        for event in events {
-            self.feed(event);
-        }
-    }
-
-    /// A site that was there before: only what is asked, and where its files are, concerns the agent.
-    fn update(&mut self, id: SiteId, new: roster::Site) -> Option<Event> {
-        let known = self.sites.get_mut(&id)?;
-        let old = std::mem::replace(&mut known.roster, new);
-        let new = &known.roster.settings;
-        if Place::of(&old.settings) != Place::of(new) {
-            self.watcher.follow(Topic::Site(id), Place::of(new).files(), &[]);
-        } else if old.settings.verify == new.verify {
-            return None;
-        }
-        Some(Event::Changed(id))
-    }
-
-    fn recorded(&self) -> HashMap<String, crate::agent::Recorded> {
-        self.ledger.recorded().unwrap_or_else(|error| {
-            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
-            HashMap::new()
-        })
-    }
-
-    fn tell_who_reports(&self) {
-        if self.config.portal.is_none() {
-            return;
-        }
-        let reporting = self.sites.values().filter(|site| site.report);
-        let reporting: Vec<String> = reporting.map(|site| site.roster.key.clone()).collect();
-        if let Err(error) = self.ledger.report_only(&reporting, Timestamp::now()) {
-            tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
-        }
-    }
-
-    /// While sites wait for their server to load its configuration: new workers show that somebody had it loaded.
-    fn look_at_workers(&mut self, id: ServerId) {
-        let awaits = self.agent.awaits_load(id);
-        let followed = &mut self.servers.all[id.0];
-        if !awaits {
-            (followed.workers, followed.workers_at) = (None, None);
-            return;
-        }
-        let now = Instant::now();
-        let (_, since) = followed.workers_at.unwrap_or((now, now));
-        // Who does not load it soon may do so much later.
-        let pause = (now.duration_since(since) / 10).clamp(WORKERS_EVERY, MOST_WORKERS_EVERY);
-        followed.workers_at = Some((now + pause, since));
-        let Some(now) = followed.server.workers().map(|workers| workers.serving) else { return };
-        let before = followed.workers.replace(now.clone());
-        if before.is_some_and(|before| !now.is_subset(&before)) {
-            tracing::info!(server = followed.server.name(), "somebody reloaded it");
-            self.feed(Event::LoadedByOthers(id));
-        }
-    }
-
     /// `sync`, and whoever else asks, means the servers' configurations too.
     pub(super) fn look_at_everything(&mut self) {
         self.discover_all();
-        self.redraw();
+        self.draw();
         self.feed(Event::LookAtAll(Cause::Asked));
     }
+}
+
+/// When what changes is looked at, by when that was to be and since when it is put off.
+fn after_quiet(known: Option<(Instant, Instant)>) -> (Instant, Instant) {
+    let now = Instant::now();
+    let since = known.map_or(now, |(_, since)| since);
+    ((now + QUIET).min(since + MOST_QUIET), since)
 }
 
 /// Keeps the first moment of a problem of one kind.

@@ -22,8 +22,10 @@ struct Job {
     place: Place,
     stage: Option<Stage>,
     set: Fingerprint,
-    /// The server may take its file for what it has loaded.
+    /// The server takes its file for what it has loaded.
     seems_unchanged: bool,
+    /// It was reloaded for the set and did not serve it, for whatever reason.
+    in_vain: bool,
 }
 
 /// What was put before the server.
@@ -74,7 +76,8 @@ impl Daemon {
             place: Place::of(&site.roster.settings),
             stage: site.roster.stage.clone(),
             set: agent_site.disk()?.bundle.set,
-            seems_unchanged: agent_site.seems_unchanged() || agent_site.was_reloaded_in_vain(),
+            seems_unchanged: agent_site.seems_unchanged(),
+            in_vain: agent_site.was_reloaded_in_vain(),
         })
     }
 }
@@ -82,7 +85,7 @@ impl Daemon {
 impl Job {
     /// Whether more is to be done than a look at its files.
     fn has_work(&self) -> bool {
-        self.stage.is_some() || self.seems_unchanged
+        self.stage.is_some() || self.seems_unchanged || self.in_vain
     }
 }
 
@@ -93,6 +96,8 @@ fn prepare(server: &Server, ledger: &Ledger, jobs: Vec<Job>) -> Prepared {
         let outcome = match &job.stage {
             Some(stage) => stage.publish(&job.place, &job.set).map(drop),
             None if touches && job.seems_unchanged => touch(&job, ledger),
+            // That the file was kept is only a guess then: another reload may help without.
+            None if touches && job.in_vain => touch(&job, ledger).or(Ok(())),
             None => Ok(()),
         };
         match outcome {
@@ -130,4 +135,40 @@ fn touch(job: &Job, ledger: &Ledger) -> Result<(), Problem> {
         tracing::error!(problem = %error.problem(), "the history cannot be written");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::{Config, KeyAt};
+
+    #[test]
+    fn a_guess_that_cannot_be_acted_on_keeps_no_reload_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("nginx");
+        let says =
+            "#!/bin/sh\necho 'nginx version: nginx/1.29.0'; echo 'configure arguments: --prefix=/none'\n";
+        std::fs::write(&program, says).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let text = format!("[server.nginx]\ndiscover = true\nbinary = {program:?}\n");
+        let config = Config::parse(std::path::Path::new("certhook.toml"), &text).unwrap();
+        let (server, ledger) = (Server::new(&config.servers[0]), Ledger::at(folder.path()));
+        // Its write time cannot be changed.
+        let certificate = folder.path().join("none");
+        let job = |seems_unchanged| Job {
+            id: SiteId(0),
+            key: "a".to_owned(),
+            place: Place { certificate: certificate.clone(), key: KeyAt::File(certificate.clone()) },
+            stage: None,
+            set: Fingerprint::of(b""),
+            seems_unchanged,
+            in_vain: true,
+        };
+        let codes = |prepared: Prepared| prepared.kept_back.into_iter().map(|(_, problem)| problem.code);
+        let known: Vec<String> = codes(prepare(&server, &ledger, vec![job(true)])).collect();
+        assert_eq!(known, ["kept_by_server"]);
+        assert_eq!(codes(prepare(&server, &ledger, vec![job(false)])).count(), 0);
+    }
 }

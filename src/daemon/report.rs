@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Daemon, wall};
 use crate::agent::{self, HOLD, ServerId, SiteId, State};
-use crate::status::{self, Certificate, Portal, Report, Served, SiteProblem, Status, Watch};
+use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
@@ -25,6 +25,8 @@ impl Daemon {
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
             portal,
+            // What keeps the ledger from being read is told once, above.
+            renewal: Renewal::of(Some(&self.ledger)).ok().flatten(),
             watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
             ledger_problem,
             servers,

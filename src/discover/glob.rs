@@ -42,12 +42,18 @@ impl Globber {
             return Ok(Rc::clone(known));
         }
         let mut paths = vec![PathBuf::from("/")];
+        let mut listed = false;
         for part in pattern.split('/').filter(|part| !part.is_empty()) {
             let mut next = Vec::new();
             for path in paths {
                 if !is_pattern(part) {
-                    let path = path.join(part.replace('\\', ""));
-                    next.extend(std::fs::symlink_metadata(&path).is_ok().then_some(path));
+                    let below = path.join(part.replace('\\', ""));
+                    if std::fs::symlink_metadata(&below).is_ok() {
+                        next.push(below);
+                    } else if listed && path.is_dir() {
+                        // A folder that fits; its file may come later.
+                        self.note(&path);
+                    }
                     continue;
                 }
                 let names = self.names(&path)?;
@@ -55,6 +61,7 @@ impl Globber {
                 next.extend(fitting.map(|name| path.join(name)));
             }
             paths = next;
+            listed |= is_pattern(part);
             if paths.is_empty() {
                 self.note_missing(pattern);
             }

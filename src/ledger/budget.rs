@@ -20,6 +20,8 @@ fn reserve(allowance: u32) -> u32 {
 pub enum Purpose<'a> {
     /// Looking around: may not spend the last requests.
     Look,
+    /// Scheduling renewals: as looking around.
+    Renew,
     /// Asking for the record that a report is about.
     Record,
     /// Sending this report: counts as one more attempt at it.
@@ -58,7 +60,7 @@ impl Ledger {
     pub fn spend(&self, purpose: Purpose<'_>, allowance: u32, now: Timestamp) -> Result<Spent, Refusal> {
         let limit = match purpose {
             Purpose::Record | Purpose::Report(_) => allowance,
-            Purpose::Look => allowance - reserve(allowance),
+            Purpose::Look | Purpose::Renew => allowance - reserve(allowance),
         };
         let outcome = self.write(|transaction| {
             let (oldest, newest) = counted(now);
@@ -72,6 +74,7 @@ impl Ledger {
             }
             let what = match purpose {
                 Purpose::Look => "look",
+                Purpose::Renew => "renew",
                 Purpose::Record => "record",
                 Purpose::Report(report) => {
                     transaction

@@ -199,12 +199,14 @@ impl Ledger {
                 insert.execute([site])?;
             }
             transaction.execute(
-                "UPDATE report SET state = 'superseded', ended_at = ?1
+                "UPDATE report SET put_aside = state, state = 'superseded', ended_at = ?1
                  WHERE state IN ('unasked', 'pending', 'held') AND site NOT IN (SELECT site FROM reporting)",
                 [milliseconds(now)],
             )?;
             transaction.execute(
-                "UPDATE report SET state = 'pending', ended_at = NULL, next_attempt_at = ?1, postponed_at = ?1
+                "UPDATE report SET state = CASE put_aside WHEN 'unasked' THEN 'unasked' ELSE 'pending' END,
+                        put_aside = NULL, ended_at = NULL,
+                        next_attempt_at = ?1, postponed_at = ?1
                  WHERE state = 'superseded' AND site IN (SELECT site FROM reporting)
                    AND fingerprint = (SELECT leaf FROM site WHERE site.site = report.site)
                    AND NOT EXISTS (SELECT 1 FROM report AS other WHERE other.fingerprint = report.fingerprint

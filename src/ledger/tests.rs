@@ -346,7 +346,7 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     };
     assert_eq!(pragma("synchronous"), 2.into(), "FULL");
     assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
-    assert_eq!(pragma("user_version"), 1.into());
+    assert_eq!(pragma("user_version"), 2.into());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
         assert_eq!(mode(&folder.path().join(name)), 0o600, "{name}");
@@ -541,4 +541,85 @@ fn all_wait_when_one_has_to_and_a_request_that_was_not_sent_is_given_back() {
     let _kept = ledger.spend(Purpose::Look, 50, at(6)).unwrap();
     ledger.refund(spent).unwrap();
     assert_eq!(ledger.usage(at(7)).unwrap().used, 1);
+}
+
+#[test]
+fn a_renewal_goes_on_where_it_was() {
+    let (folder, ledger) = new();
+    assert_eq!(ledger.last_renewal().unwrap(), None);
+    let begun = ledger.begin_renewal(at(100), at(0)).unwrap();
+    // Killed before an answer was noted.
+    let seen = Ledger::open(folder.path()).unwrap().last_renewal().unwrap().unwrap();
+    assert_eq!((seen.stage, seen.asked_at, seen.next_at), (Stage::Asked, at(0), at(100)));
+    ledger.renewal_refused(&begun, &why("http_500"), at(50), at(1)).unwrap();
+    let refused = ledger.last_renewal().unwrap().unwrap();
+    assert_eq!((refused.stage, refused.failures), (Stage::Refused, 1));
+    assert_eq!(refused.error, Some(("http_500".to_owned(), "because of http_500".to_owned())));
+
+    let second = ledger.begin_renewal(at(200), at(60)).unwrap();
+    assert_eq!(second.failures, 1, "the pauses go on growing");
+    let scheduled = |id| Scheduled {
+        id,
+        name: format!("c{id}.test"),
+        expires: Some(at(DAY)),
+        issued: None,
+        progress: Progress::Scheduled,
+        error: None,
+    };
+    ledger.renewal_scheduled(&second, &[scheduled(1), scheduled(2)], at(120), at(61)).unwrap();
+    let waiting = ledger.last_renewal().unwrap().unwrap();
+    assert_eq!((waiting.stage, waiting.failures, waiting.error.clone()), (Stage::Waiting, 0, None));
+    assert_eq!(waiting.certificates, [scheduled(1), scheduled(2)]);
+    ledger.renewal_progress(&waiting, (1, "c1.test"), Progress::Renewed, None, at(121)).unwrap();
+    ledger.renewal_progress(&waiting, (2, "c2.test"), Progress::Failed, Some("too late"), at(121)).unwrap();
+    ledger.move_renewal(&waiting, Stage::Waiting, at(130), None).unwrap();
+    ledger.move_renewal(&waiting, Stage::Fetching, at(140), None).unwrap();
+    ledger.move_renewal(&waiting, Stage::Fetching, at(150), Some(&why("io"))).unwrap();
+    let fetching = ledger.last_renewal().unwrap().unwrap();
+    assert_eq!((fetching.stage, fetching.looks, fetching.failures), (Stage::Fetching, 1, 1));
+    let states: Vec<_> =
+        fetching.certificates.iter().map(|one| (one.progress, one.error.as_deref())).collect();
+    assert_eq!(states, [(Progress::Renewed, None), (Progress::Failed, Some("too late"))]);
+    let told: Vec<String> = ledger
+        .history(None)
+        .unwrap()
+        .into_iter()
+        .map(|entry| format!("{} {}", entry.site, entry.event))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "portal renewal_refused",
+            "c1.test renewal_scheduled",
+            "c2.test renewal_scheduled",
+            "c1.test renewed",
+            "c2.test renewal_failed",
+        ]
+    );
+}
+
+#[test]
+fn renewing_leaves_the_last_requests_to_reports() {
+    let (_folder, ledger) = new();
+    for second in 0..40 {
+        ledger.spend(Purpose::Renew, 50, at(second)).unwrap();
+    }
+    assert!(matches!(ledger.spend(Purpose::Renew, 50, at(41)), Err(Refusal::Spent(_))));
+    assert!(ledger.spend(Purpose::Record, 50, at(42)).is_ok());
+}
+
+#[test]
+fn a_report_that_was_put_aside_is_not_sent_without_asking_first() {
+    let (_folder, ledger) = new();
+    ledger.install(&Installation { how: How::Adopted, ..installation("a", "one") }, at(1)).unwrap();
+    ledger.install(&of_hosts("b", "two", "b.test"), at(1)).unwrap();
+    let held =
+        next(&ledger).filter(|report| report.site == "b").or_else(|| report_of(&ledger, "two")).unwrap();
+    ledger.hold(&held, &why("http_400"), at(2)).unwrap();
+    ledger.report_only(&[], at(3)).unwrap();
+    assert_eq!(next(&ledger), None);
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(4)).unwrap();
+    // The portal's list is asked first of the one; the other has one more chance.
+    assert_eq!(state_of(&ledger, "one"), Some(ReportState::Unasked));
+    assert_eq!(state_of(&ledger, "two"), Some(ReportState::Pending));
 }

@@ -40,6 +40,36 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Creates a file that was not there; for its owner alone, or for all to read.
+///
+/// # Errors
+/// The system's; something is there, be it a link, is one of them.
+pub fn create_new(path: &Path, private: bool) -> io::Result<File> {
+    let mode = if private { 0o600 } else { 0o644 };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    if !private {
+        // Whatever the process leaves out of its files' modes: it is to be read.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+/// Opens a folder, to be locked or given away; a link to one is none.
+///
+/// # Errors
+/// The system's.
+pub fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
+/// Gives an open file or folder to a user and a group.
+///
+/// # Errors
+/// The system's: only root may.
+pub fn give(file: &File, (user, group): (u32, u32)) -> io::Result<()> {
+    std::os::unix::fs::fchown(file, Some(user), Some(group))
+}
+
 /// Makes a link at `link` that leads to `target`.
 ///
 /// # Errors
@@ -242,4 +272,13 @@ pub fn kill_self() {
 /// Whether this user may run the program.
 pub fn may_run(program: &Path) -> bool {
     program.is_file() && nix::unistd::access(program, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+/// Whether this user may make files in the folder, or, where it is not there yet, may make it.
+pub fn may_write_in(folder: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    let there = folder.ancestors().find(|folder| folder.exists());
+    there.is_some_and(|folder| {
+        folder.is_dir() && access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+    })
 }

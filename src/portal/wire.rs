@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::same_name;
 
+/// More certificates than this are no honest answer: each has some three hundred bytes as it is documented.
+const MOST_CERTIFICATES: usize = 20_000;
 /// The longest wait that an answer may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -22,20 +25,72 @@ pub(super) struct Report<'a> {
     pub(super) remote_create_date: &'a str,
 }
 
-/// What certhook reads of a CertificateResponse. Unknown fields are ignored; all but id and name may be missing.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A renewal's JSON where certificates are kept in a Key Vault.
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+pub(super) struct Renewal<'a> {
+    pub(super) key_vault_access_token: &'a str,
+}
+
+/// What certhook reads of a CertificateResponse. Unknown fields are ignored; all but id and name may be missing,
+/// null, empty or of another type.
+#[derive(Debug, Clone)]
 pub struct Certificate {
     /// The portal's number.
     pub id: i64,
     /// The portal's name, as it spells it.
     pub name: String,
+    /// The certificate's beginning, as the portal spells it.
+    pub issue_date: String,
     /// The certificate's end, UTC.
-    #[serde(default, deserialize_with = "date")]
     pub expiry_date: Option<DateTime>,
     /// When it was reported installed; `None` until then.
-    #[serde(default, deserialize_with = "date")]
     pub remote_create_date: Option<DateTime>,
+    /// What kind of certificate it is, such as `Azure DNS`.
+    pub target: String,
+    /// `Automatic` or `Manual`.
+    pub renewal: String,
+    /// Where its files can be had.
+    pub links: Links,
+    /// What opens the PFX.
+    pub pfx_password: Option<SecretString>,
+}
+
+/// Where a certificate's files can be had; `None` where there is nothing to download. A link may hold a
+/// signature that lets anybody download what it leads to: it is not to be shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Key, leaf and chain in one, with a password.
+    pub pfx: Option<String>,
+    /// The key.
+    pub private_key: Option<String>,
+    /// The leaf (`certificateUri`).
+    pub leaf: Option<String>,
+    /// The chain.
+    pub intermediates: Option<String>,
+    /// Leaf and chain.
+    pub full_chain: Option<String>,
+    /// `pemUri`.
+    pub pem: Option<String>,
+}
+
+/// Which there are, and not where they lead.
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pfx, private_key, leaf, intermediates, full_chain, pem } = self;
+        let mut set = f.debug_set();
+        for (name, link) in [
+            ("pfx", pfx),
+            ("private_key", private_key),
+            ("leaf", leaf),
+            ("intermediates", intermediates),
+            ("full_chain", full_chain),
+            ("pem", pem),
+        ] {
+            set.entries(link.is_some().then_some(name));
+        }
+        set.finish()
+    }
 }
 
 impl Certificate {
@@ -54,6 +109,9 @@ pub(super) enum Unusable {
     /// Not JSON, or of another shape; begins with this.
     #[error("the portal's answer is not the documented JSON: {0}")]
     Shape(String),
+    /// More than [`MOST_CERTIFICATES`].
+    #[error("the portal's answer holds more than {MOST_CERTIFICATES} certificates")]
+    TooMany,
     /// Something else than what was reported.
     #[error("the portal's answer does not echo the certificate: {0}")]
     OtherEcho(String),
@@ -68,8 +126,13 @@ impl Unusable {
 /// The list; an entry that cannot be read does not spoil the others.
 pub(super) fn list(answer: &[u8]) -> Result<Vec<Certificate>, Unusable> {
     let mut found = Vec::new();
-    each(answer, |certificate| found.push(certificate)).map_err(|_| Unusable::shape(answer))?;
-    Ok(found)
+    let mut beyond = false;
+    let take = |certificate| match found.len() < MOST_CERTIFICATES {
+        true => found.push(certificate),
+        false => beyond = true,
+    };
+    each(answer, take).map_err(|_| Unusable::shape(answer))?;
+    if beyond { Err(Unusable::TooMany) } else { Ok(found) }
 }
 
 /// Whether the answer, an object or an array of objects, echoes the report.
@@ -120,7 +183,63 @@ fn each(answer: &[u8], take: impl FnMut(Certificate)) -> serde_json::Result<()> 
 
 /// An object; an array of the fields' values is none.
 fn certificate(raw: &RawValue) -> Option<Certificate> {
-    Some(raw.get()).filter(|text| text.starts_with('{')).and_then(|text| serde_json::from_str(text).ok())
+    let object = Some(raw.get()).filter(|text| text.starts_with('{'))?;
+    serde_json::from_str::<Entry>(object).ok().map(Certificate::from)
+}
+
+/// A CertificateResponse as it comes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    id: i64,
+    name: String,
+    #[serde(default, deserialize_with = "text")]
+    issue_date: Option<String>,
+    #[serde(default, deserialize_with = "date")]
+    expiry_date: Option<DateTime>,
+    #[serde(default, deserialize_with = "date")]
+    remote_create_date: Option<DateTime>,
+    #[serde(default, deserialize_with = "text")]
+    target: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    renewal: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pem_uri: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pfx_uri: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    private_key_uri: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    certificate_uri: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    intermediate_certificate_uri: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    full_chain_certificate_uri: Option<String>,
+    #[serde(default, deserialize_with = "password")]
+    pfxpwd: Option<SecretString>,
+}
+
+impl From<Entry> for Certificate {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.id,
+            name: entry.name,
+            issue_date: entry.issue_date.unwrap_or_default(),
+            expiry_date: entry.expiry_date,
+            remote_create_date: entry.remote_create_date,
+            target: entry.target.unwrap_or_default(),
+            renewal: entry.renewal.unwrap_or_default(),
+            links: Links {
+                pfx: entry.pfx_uri,
+                private_key: entry.private_key_uri,
+                leaf: entry.certificate_uri,
+                intermediates: entry.intermediate_certificate_uri,
+                full_chain: entry.full_chain_certificate_uri,
+                pem: entry.pem_uri,
+            },
+            pfx_password: entry.pfxpwd,
+        }
+    }
 }
 
 /// Seconds or an HTTP date.
@@ -147,6 +266,20 @@ fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime>, 
     Ok(text.and_then(|text| text.trim().trim_end_matches('Z').parse().ok()))
 }
 
+/// Text; null, empty and what is none are `None`.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw = Option::<&RawValue>::deserialize(deserializer)?;
+    let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// As it is: white space may be part of it.
+fn password<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    let raw = Option::<&RawValue>::deserialize(deserializer)?;
+    let text = raw.and_then(|raw| serde_json::from_str::<SecretString>(raw.get()).ok());
+    Ok(text.filter(|text| !text.expose_secret().is_empty()))
+}
+
 /// The login's numbers come as strings, and sometimes as numbers.
 pub(super) fn number_or_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = <&RawValue>::deserialize(deserializer)?.get();
@@ -155,66 +288,4 @@ pub(super) fn number_or_string<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REPORT: Report<'_> =
-        Report { id: 158, name: "contoso.com,www.contoso.com", remote_create_date: "2021-01-30T01:04:32" };
-
-    #[test]
-    fn a_report_is_the_documented_json() {
-        let json = serde_json::to_string(&REPORT).unwrap();
-        assert_eq!(
-            json,
-            r#"{"id":158,"name":"contoso.com,www.contoso.com","remoteCreateDate":"2021-01-30T01:04:32"}"#
-        );
-    }
-
-    #[test]
-    fn echoes_come_as_an_object_or_an_array() {
-        let echo = r#"{"id":158,"name":"contoso.com, www.contoso.com","remoteCreateDate":"2021-01-30T01:04:32.0000000","x":[1]}"#;
-        assert!(echoes(echo.as_bytes(), &REPORT).is_ok());
-        assert!(echoes(format!("[{echo}]").as_bytes(), &REPORT).is_ok());
-    }
-
-    #[test]
-    fn other_answers_are_no_echo() {
-        for answer in [
-            "",
-            "<html>",
-            "[]",
-            "{}",
-            "null",
-            "158",
-            r#"[158,"contoso.com,www.contoso.com",null,"2021-01-30T01:04:32"]"#,
-            r#"[[158,"contoso.com,www.contoso.com",null,"2021-01-30T01:04:32"]]"#,
-            r#"[{"id":158}] []"#,
-            r#"{"id":159,"name":"contoso.com,www.contoso.com","remoteCreateDate":"2021-01-30T01:04:32"}"#,
-            r#"{"id":158,"name":"contoso.com","remoteCreateDate":"2021-01-30T01:04:32"}"#,
-            r#"{"id":158,"name":"contoso.com,www.contoso.com","remoteCreateDate":"2021-01-30T01:04:33"}"#,
-            r#"{"id":158,"name":"contoso.com,www.contoso.com","remoteCreateDate":""}"#,
-            r#"{"id":158,"name":"contoso.com,www.contoso.com"}"#,
-        ] {
-            assert!(echoes(answer.as_bytes(), &REPORT).is_err(), "{answer}");
-        }
-    }
-
-    #[test]
-    fn one_odd_entry_does_not_spoil_the_list() {
-        let answer = r#"[{"id":1,"name":"a","remoteCreateDate":null,"expiryDate":"2021-04-30T01:04:32.1430019"},{"id":"x"},{"id":2,"name":"b"}]"#;
-        let found = list(answer.as_bytes()).unwrap();
-        assert_eq!(found.iter().map(|certificate| certificate.id).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(found[0].expiry_date, Some("2021-04-30T01:04:32.1430019".parse().unwrap()));
-        assert_eq!(found[0].remote_create_date, None);
-    }
-
-    #[test]
-    fn waits_are_seconds_or_dates_and_bounded() {
-        let now = "2015-10-21T07:27:00Z".parse().unwrap();
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("99999999999", now), Some(LONGEST_WAIT));
-        assert_eq!(retry_after("soon", now), None);
-    }
-}
+mod tests;

@@ -47,6 +47,8 @@ struct Known {
     logs: Mutex<Option<Vec<Log>>>,
     /// The master that was found last.
     master: Mutex<Option<i32>>,
+    /// How it was started when it was seen last.
+    instance: Mutex<Option<discover::Instance>>,
 }
 
 impl Nginx {
@@ -69,16 +71,28 @@ impl Nginx {
 
     /// What its configuration serves. Blocking.
     pub(super) fn discover(&self) -> Result<Found, Problem> {
-        let master = match self.find() {
-            Ok(masters) => Some(masters.newest),
-            // What it will read when it is started.
-            Err(problem) if problem.code == "not_running" => None,
+        let known = || self.known.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let instance = match self.find() {
+            Ok(masters) => {
+                let instance = self.instance(Some(&masters.newest))?;
+                *known() = Some(instance.clone());
+                instance
+            }
+            // What it will read when it is started, as it was before.
+            Err(problem) if problem.code == "not_running" => {
+                let before = known().clone();
+                before.map_or_else(|| self.instance(None), Ok)?
+            }
             Err(problem) => return Err(problem),
         };
-        let instance = self.instance(master.as_ref())?;
         let found = discover::nginx(&instance);
         *self.known.logs.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.error_logs.clone());
         Ok(found)
+    }
+
+    /// Whether it ran when it was looked for last.
+    pub(super) fn was_running(&self) -> bool {
+        self.known.master.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Those that serve, and how many end their last connections.

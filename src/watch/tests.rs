@@ -418,3 +418,15 @@ fn the_way_to_a_file_has_every_folder_and_link() {
         assert_eq!(way(name), (entries.to_owned(), folders.to_owned()), "{name}");
     }
 }
+
+#[test]
+fn ten_thousand_files_are_walked_to_in_a_moment() {
+    let bench = Bench::new();
+    let files: Vec<PathBuf> = (0..10_000).map(|n| bench.path(&format!("{n}.conf"))).collect();
+    let begun = std::time::Instant::now();
+    let (entries, folders) = trail::of_all(&files);
+    let above = bench.path("").components().count();
+    assert_eq!((entries.len(), folders.len()), (10_000 + above - 1, above));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}

@@ -102,6 +102,7 @@ fn dependencies_point_inward() {
         ("telemetry", &[]),
         ("config", &["problem"]),
         ("files", &["platform", "problem"]),
+        ("fetch", &["certificate", "files", "platform", "portal", "problem"]),
         ("inspect", &["agent", "certificate", "config", "files", "platform", "problem"]),
         ("stage", &["certificate", "config", "files", "inspect", "platform", "problem"]),
         ("roster", &["config", "discover", "stage"]),
@@ -112,6 +113,7 @@ fn dependencies_point_inward() {
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["certificate", "config", "files", "problem"]),
         ("courier", &["config", "crash", "ledger", "portal", "problem"]),
+        ("renewal", &["config", "courier", "crash", "fetch", "ledger", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
         ("control", &["platform", "status"]),
     ];
@@ -165,9 +167,10 @@ fn the_readme_s_configuration_is_right() {
     let parse = |text: &str| certhook::config::Config::parse(Path::new("certhook.toml"), text).unwrap();
     let config = parse(samples[0]);
     assert!(config.portal.is_some() && config.servers[0].discovers() && config.sites.is_empty());
-    // The second is to be added to the first.
+    // The others are to be added to the first.
     let config = parse(&samples.concat());
-    assert_eq!((samples.len(), config.sites.len(), config.servers.len()), (2, 1, 1));
+    assert_eq!((samples.len(), config.sites.len(), config.servers.len()), (3, 1, 1));
+    assert!(config.renewal.is_some());
 }
 
 /// The codes of the README's table, and those that the sources give to problems of a site or of the host.

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::host::{Extra, Host, as_the_portal_wants, codes, states};
 
+/// Until what was changed before was read and acted on.
+const A_WHILE: Duration = Duration::from_millis(700);
+
 fn discovering(writers: &[Writer]) -> Host {
     Host::with(writers, Extra { discovered: true, ..Extra::default() })
 }
@@ -290,5 +293,142 @@ fn two_capabilities_are_enough_to_discover_reload_verify_and_explain() {
     assert!(words.contains("sevrer_name") && words.contains("sites-enabled/shop:2"), "{words}");
     host.set_vhost("shop", None);
     host.wait_until_done(1);
+    host.stop_agent();
+}
+
+/// Deploy tools point links elsewhere and make folders anew; what is changed there later is noticed as before.
+#[test]
+fn links_that_lead_elsewhere_and_folders_made_anew_are_followed() {
+    let mut host = discovering(&[Writer::Lego]);
+    let (first, second) = (host.add_site(Writer::Lego), host.add_site(Writer::Lego));
+    let at = |host: &Host, name: &str| host.nginx.prefix().join(name);
+    for release in ["releases/1", "releases/2"] {
+        std::fs::create_dir_all(at(&host, release)).unwrap();
+        std::fs::write(at(&host, release).join("shop"), "# nothing yet\n").unwrap();
+    }
+    std::fs::create_dir(at(&host, "sites-enabled")).unwrap();
+    std::os::unix::fs::symlink("../releases/1/shop", at(&host, "sites-enabled/shop")).unwrap();
+    host.start_agent_and_settle();
+    std::os::unix::fs::symlink("../releases/2/shop", at(&host, "shop.new")).unwrap();
+    std::fs::rename(at(&host, "shop.new"), at(&host, "sites-enabled/shop")).unwrap();
+    std::thread::sleep(A_WHILE);
+    std::fs::write(at(&host, "releases/2/shop"), host.block(first)).unwrap();
+    host.wait_for("the first", |status| states(status) == ["current", "pending"]);
+    std::fs::remove_dir_all(at(&host, "sites-enabled")).unwrap();
+    host.wait_for("it is gone", |status| states(status) == ["current"]);
+    std::fs::create_dir(at(&host, "sites-enabled")).unwrap();
+    std::thread::sleep(A_WHILE);
+    host.set_vhost("more", Some(&host.block(second)));
+    host.wait_for("the second", |status| states(status) == ["current", "pending"]);
+    host.stop_agent();
+}
+
+/// The folder comes first and its files later, as with most tools.
+#[test]
+fn what_comes_to_match_a_pattern_is_noticed() {
+    let mut host = Host::new(&[Writer::Lego]);
+    let [path, other] = ["live/*/fullchain.pem", "live/*/privkey.pem"].map(|name| host.path().join(name));
+    let site = format!(
+        "[[site]]\ncertificate = {path:?}\nkey = {other:?}\nverify = [{:?}]\nreport = false\n",
+        host.nginx.endpoint()
+    );
+    std::fs::create_dir(host.path().join("live")).unwrap();
+    let text = format!("{}{site}", host.config_text());
+    std::fs::write(host.config_path(), text).unwrap();
+    host.start_agent_and_settle();
+    let folder = host.path().join("live/site0.test");
+    std::fs::create_dir(&folder).unwrap();
+    std::thread::sleep(A_WHILE);
+    let layout = &host.sites[0].layout;
+    std::fs::copy(&layout.key, folder.join("privkey.pem")).unwrap();
+    std::fs::copy(&layout.certificate, folder.join("fullchain.pem")).unwrap();
+    host.wait_for("both", |status| states(status) == ["current", "current"]);
+    host.stop_agent();
+}
+
+/// While nginx is stopped its command line cannot be seen; it will be started as it was.
+#[test]
+fn while_nginx_is_stopped_its_sites_stay() {
+    let mut host = discovering(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    host.nginx.stop();
+    let (status, _) = host.json(&["sync", "--json", "--wait", "20s"]);
+    assert_eq!(names(&status), ["site0.test"]);
+    host.nginx.start_again();
+    host.wait_for("well again", |status| states(status) == ["current"] && codes(status).is_empty());
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    host.stop_agent();
+}
+
+/// nginx comes after certhook, as at a boot: with a command line that nobody could know.
+#[test]
+fn an_nginx_that_comes_later_is_found() {
+    let mut host = discovering(&[Writer::Lego]);
+    host.nginx.stop();
+    let text = std::fs::read_to_string(host.config_path()).unwrap();
+    std::fs::write(host.config_path(), text.replace("[watch]", "[watch]\npoll = \"1s\"")).unwrap();
+    host.start_agent();
+    host.wait_for("an agent", |status| names(status) != ["site0.test"]);
+    std::thread::sleep(A_WHILE);
+    host.nginx.start_again();
+    host.wait_for("its site", |status| names(status) == ["site0.test"] && states(status) == ["current"]);
+    host.stop_agent();
+}
+
+/// Which nginx is meant cannot be told: that is said at once, and not waited for.
+#[test]
+fn a_pass_ends_where_a_configuration_cannot_be_found() {
+    let host = discovering(&[Writer::Lego]);
+    let _another = discovering(&[]);
+    let text = std::fs::read_to_string(host.config_path()).unwrap();
+    let without = text.lines().filter(|line| !line.starts_with("pid_file"));
+    std::fs::write(host.config_path(), without.collect::<Vec<_>>().join("\n")).unwrap();
+    let begun = std::time::Instant::now();
+    let (status, code) = host.json(&["sync", "--json", "--wait", "40s"]);
+    assert_eq!((codes(&status), code), (vec!["several_masters".to_owned()], 1), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+/// A site whose report waits for the portal, and an agent that ended.
+fn with_a_pending_report() -> Host {
+    let mut host = discovering(&[Writer::Lego, Writer::Lego]);
+    host.start_agent_and_settle();
+    host.portal.stop();
+    host.renew(1, Duration::ZERO);
+    host.wait_until_served(1);
+    host.stop_agent();
+    host
+}
+
+#[test]
+fn no_report_is_lost_when_its_site_gets_another_key() {
+    let mut host = with_a_pending_report();
+    let mut text = std::fs::read_to_string(host.config_path()).unwrap();
+    text.push_str("[server.other]\nkind = \"command\"\nreload = [\"/bin/true\"]\n");
+    std::fs::write(host.config_path(), text).unwrap();
+    host.start_agent_and_settle();
+    // What was tried just before is over.
+    std::thread::sleep(A_WHILE);
+    host.portal.restart();
+    host.wait_until_done(1);
+    assert_eq!(host.portal.reports().len(), 1);
+    host.stop_agent();
+}
+
+/// What cannot be seen at a start is not known to be gone.
+#[test]
+fn no_report_is_put_aside_while_a_configuration_is_broken() {
+    let mut host = with_a_pending_report();
+    let whole = std::fs::read_to_string(host.nginx.config_path()).unwrap();
+    let before = &whole[..whole.find("site1.test").unwrap()];
+    std::fs::write(host.nginx.config_path(), &before[..before.rfind("server {").unwrap()]).unwrap();
+    host.start_agent();
+    host.wait_for("one site", |status| codes(status) == ["nginx_config"] && names(status) == ["site0.test"]);
+    host.portal.restart();
+    host.portal.wait_for_reports(1, crate::host::PATIENCE).unwrap();
+    std::fs::write(host.nginx.config_path(), whole).unwrap();
+    host.wait_until_done(1);
+    assert_eq!(host.portal.reports().len(), 1);
     host.stop_agent();
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use certhook_test_support::ca::{Authority, Order, Pair};
 use certhook_test_support::nginx::{Nginx, NginxSite};
-use certhook_test_support::portal::{Portal, Record};
+use certhook_test_support::portal::{Builder, Portal, Record};
 use certhook_test_support::wire;
 use certhook_test_support::writers::{Layout, Writer};
 use serde_json::Value;
@@ -59,6 +59,8 @@ pub struct Extra {
     pub no_portal: bool,
     /// nginx's configuration tells which sites there are; certhook's names none.
     pub discovered: bool,
+    /// How the portal is made, if not as usual.
+    pub portal_built: Option<fn(Builder) -> Builder>,
     /// Sites do not say where to ask.
     pub no_verify: bool,
     /// Lines of nginx's `http` block. What stands in `sites-enabled` beside it is included always.
@@ -79,7 +81,8 @@ impl Host {
         let root = folder.path().join("ssl");
         std::fs::create_dir(&root).unwrap();
         open_for_all(&root);
-        let portal = Portal::builder().requests_per_week(extra.portal_allows.unwrap_or(50)).start().unwrap();
+        let portal = Portal::builder().requests_per_week(extra.portal_allows.unwrap_or(50));
+        let portal = extra.portal_built.unwrap_or(|builder| builder)(portal).start().unwrap();
         let mut sites = Vec::new();
         for (index, writer) in writers.iter().enumerate() {
             let name = format!("site{index}.test");
@@ -130,6 +133,7 @@ impl Host {
         let Extra { top, portal, watch, server, site: more, nameless, no_portal, no_verify, .. } =
             &self.extra;
         let server = server.replace("STATE", &self.state_dir().display().to_string());
+        let portal = portal.replace("ROOT", &self.path().display().to_string());
         let mut text = format!("state_dir = {:?}\n{top}\n", self.state_dir());
         if !no_portal {
             write!(

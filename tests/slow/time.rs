@@ -14,14 +14,14 @@ use nix::sys::signal::Signal;
 use crate::host::{Host, as_the_portal_wants};
 use crate::machine::{self, skip};
 
-const DAY: i64 = 24 * 3600;
+pub const DAY: i64 = 24 * 3600;
 
 /// The wall clock as certhook sees it; the steady one is left alone, as it is when somebody sets a clock.
-struct Clock(PathBuf);
+pub struct Clock(PathBuf);
 
 impl Clock {
     /// Every certhook of a host from here on has this clock; says so where that cannot be.
-    fn of(host: &mut Host) -> Option<Self> {
+    pub fn of(host: &mut Host) -> Option<Self> {
         let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
         if !Path::new(library).exists() {
             skip("clocks that are set", &format!("there is no {library} (Debian: faketime)"));
@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// So many seconds ahead of the true time.
-    fn set(&self, ahead: i64) {
+    pub fn set(&self, ahead: i64) {
         let new = self.0.with_extension("new");
         fs::write(&new, format!("{ahead:+}\n")).unwrap();
         fs::rename(new, &self.0).unwrap();

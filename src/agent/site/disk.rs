@@ -58,7 +58,7 @@ impl Agent {
         self.schedule.set(Key::Site(id), now + QUIET);
     }
 
-    pub(super) fn look_now(&mut self, now: Instant, id: SiteId, ask_wire: bool) {
+    pub(in crate::agent) fn look_now(&mut self, now: Instant, id: SiteId, ask_wire: bool) {
         let site = &mut self.sites[id];
         if site.acting() {
             let again = site.again.get_or_insert(Again { ask_wire: false });

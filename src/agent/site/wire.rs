@@ -41,13 +41,16 @@ impl Agent {
             return;
         }
         let site = &self.sites[id];
-        if let (Some(since), Wire::Foreign(_) | Wire::Unreachable(_)) = (site.unloaded, &wire) {
-            self.not_loaded(now, id, since);
-            return;
-        }
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
+        // A renewal is not put off for that: what clients are shown until then comes to its end.
+        let renewed = new && site.recorded.is_some();
+        if let (Some(since), false, Wire::Foreign(_) | Wire::Unreachable(_)) = (site.unloaded, renewed, &wire)
+        {
+            self.not_loaded(now, id, since);
+            return;
+        }
         let times = site.reloaded.filter(|reloaded| reloaded.set == set).map_or(0, |reloaded| reloaded.times);
         let tried = times > 0;
         // The leaf alone cannot show that a mended chain was loaded.

@@ -47,6 +47,18 @@ fn a_newcomer_is_not_reloaded_for_and_taken_when_somebody_did() {
     assert_eq!(world.reloads.len(), 1);
 }
 
+/// New workers are seen while old ones still answer.
+#[test]
+fn just_after_somebody_had_it_loaded_old_workers_are_no_reason() {
+    let mut world = with_a_newcomer();
+    world.event(Event::LoadedByOthers(ServerId(0)));
+    world.run(MS * 110);
+    world.foreign = false;
+    world.run(SECOND);
+    assert_eq!((world.reloads.len(), world.records()), (0, vec![(1, 1, How::Adopted)]));
+    world.assert_settled();
+}
+
 #[test]
 fn what_nobody_loads_becomes_a_problem_and_is_asked_for_less_and_less() {
     let mut world = with_a_newcomer();
@@ -84,6 +96,23 @@ fn a_site_whose_part_changed_awaits_the_load() {
     world.reachable = true;
     world.event(Event::LoadedByOthers(ServerId(0)));
     world.run(SECOND);
+    world.assert_settled();
+}
+
+/// Somebody has edited its address and forgotten the reload: what is served where it was would expire.
+#[test]
+fn a_renewal_does_not_await_the_load() {
+    let mut world = World::settled(2);
+    world.reachable = false;
+    world.event(Event::Changed(SiteId(1)));
+    world.run(SECOND);
+    assert_eq!(world.reloads.len(), 0);
+    world.write(1, 2);
+    world.run(MS * 50);
+    assert_eq!(world.reloads.len(), 1);
+    world.reachable = true;
+    world.run(SECOND * 2);
+    assert_eq!(world.records(), [(1, 2, How::Installed)]);
     world.assert_settled();
 }
 
@@ -224,6 +253,25 @@ fn who_is_not_at_fault_is_blocked_by_who_is() {
     world.run(MS * 200);
     assert_eq!(world.reloads.len(), reloads + 1);
     world.assert_settled();
+}
+
+/// Each one's reload is news to the others, and no reason for theirs.
+#[test]
+fn those_that_are_never_served_do_not_reload_for_each_other() {
+    let mut world = World::settled(3);
+    world.loads_nothing = true;
+    for site in 0..3 {
+        world.write(site, 2);
+        world.run(SECOND * 25);
+    }
+    world.run(HOUR / 2);
+    let most = 3 * usize::from(MOST_RELOADS);
+    assert!(world.reloads.len() <= most, "{} reloads", world.reloads.len());
+    let reloads = world.reloads.len();
+    world.event(Event::LoadedByOthers(ServerId(0)));
+    world.event(Event::Mended(ServerId(0)));
+    world.run(SECOND * 600);
+    assert_eq!(world.reloads.len(), reloads);
 }
 
 #[test]

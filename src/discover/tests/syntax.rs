@@ -223,3 +223,12 @@ proptest! {
         matches(pattern.as_bytes(), name.as_bytes());
     }
 }
+
+/// The folder of a new site is made before its files are.
+#[test]
+fn folders_where_a_file_may_come_are_told() {
+    let files = Files::new(&[("sites/a/tls.conf", ""), ("sites/b/other", ""), ("sites/file", "")]);
+    let (found, folders) = matching(&files.path("sites/*/tls.conf"));
+    assert_eq!(found, [files.path("sites/a/tls.conf")]);
+    assert_eq!(folders, [files.path("sites"), files.path("sites/b")]);
+}

@@ -148,7 +148,14 @@ impl Authority {
 
     /// Issues a leaf; never the same one twice.
     pub fn issue(&self, order: Order<'_>) -> Pair {
-        let blank = Blank::fill(&order);
+        let (from, to) = order.valid.dates();
+        self.issue_between(order, from, to)
+    }
+
+    /// Issues a leaf that is valid between two points in time, whatever the order says.
+    pub fn issue_between(&self, order: Order<'_>, from: Timestamp, to: Timestamp) -> Pair {
+        let second = |at: Timestamp| Timestamp::from_second(at.as_second()).expect("a second");
+        let blank = Blank::fill(&order, (second(from), second(to)));
         let leaf = blank.params.signed_by(&blank.key, &self.issuer).expect("a leaf");
         blank.into_pair(&order, &leaf, &self.intermediate_pem)
     }
@@ -179,6 +186,13 @@ impl Authority {
     }
 }
 
+/// Without the keys.
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
@@ -187,7 +201,7 @@ impl Default for Authority {
 
 /// A certificate that signs itself: a leaf without a chain.
 pub fn self_signed(order: Order<'_>) -> Pair {
-    let blank = Blank::fill(&order);
+    let blank = Blank::fill(&order, order.valid.dates());
     let leaf = blank.params.self_signed(&blank.key).expect("a self-signed leaf");
     blank.into_pair(&order, &leaf, "")
 }
@@ -207,14 +221,14 @@ struct Blank {
 }
 
 impl Blank {
-    fn fill(order: &Order<'_>) -> Self {
+    fn fill(order: &Order<'_>, dates: (Timestamp, Timestamp)) -> Self {
         let mut params = CertificateParams::new(names(order)).expect("host names in ASCII");
         let name = order.hosts.first().copied().unwrap_or("a certificate without names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let (serial, dates) = (next_serial(), order.valid.dates());
+        let serial = next_serial();
         set_serial_and_dates(&mut params, serial, dates);
         let key = match order.reuse_key {
             Some(pair) => KeyPair::from_pem(&pair.key_pem).expect("the key of an earlier pair"),

@@ -1,4 +1,5 @@
-//! The main job, played for people: three renewals on a host of the demo's own, from the file to the portal.
+//! The main job, played for people: three renewals on a host of the demo's own, from the file to the portal; then
+//! the whole loop, from the portal to the portal.
 
 mod agent;
 mod host;
@@ -6,6 +7,7 @@ mod interrupt;
 mod paper;
 mod renewal;
 mod verdict;
+mod whole_loop;
 
 use std::path::Path;
 
@@ -53,7 +55,7 @@ fn perform(host: &Host, program: &Path, interrupt: &Interrupt) -> Result<(), Sto
         paper.line(&format!("nginx     {}  {}", site.endpoint, site.name()))?;
     }
     let certhook = Certhook::new(program, host.config_path());
-    let mut agent = Agent::start(&certhook, host)?;
+    let mut agent = Agent::start(&certhook, host.folder(), &host.log_path())?;
     let status = interrupt.until("certhook knows the three sites", || {
         agent.check()?;
         let status = certhook.json(&["status", "--json"])?;
@@ -99,5 +101,6 @@ fn perform(host: &Host, program: &Path, interrupt: &Interrupt) -> Result<(), Sto
     }
     disagreements.extend(verdict::at_the_portal(host, &renewals, &history)?);
     disagreements.extend(verdict::in_the_log(host));
-    verdict::pronounce(&paper, &disagreements)
+    verdict::pronounce(&paper, &disagreements)?;
+    whole_loop::play(program, &paper, interrupt)
 }

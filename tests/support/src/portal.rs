@@ -1,26 +1,37 @@
-//! The certificate portal, simulated: its login service and its API on one loopback port.
+//! The certificate portal, simulated: its login service and its API on one loopback port, the certificates
+//! that it issues on another.
 //!
 //! It is strict to the documented API, says in its journal why it refused what it refused, and
 //! misbehaves on command. Nothing in it waits for a clock: [`Portal::advance`] moves the portal's.
 //!
 //! ```
-//! use certhook_test_support::portal::{Action, Portal, Record, Trouble, What};
+//! use certhook_test_support::portal::{Action, FileKind, How, Portal, Record, Spoil, Trouble, What};
 //!
 //! let portal = Portal::start();
 //! portal.add_certificate(Record::new(158, "contoso.com"));
 //! portal.trouble(Trouble::new(Action::retry_after(503, 7)).on(What::Report));
 //! // … a client that is given portal.endpoint() …
 //! assert_eq!(portal.reports(), []);
+//!
+//! // One that the portal issues, has files of, and renews when it is asked to.
+//! portal.add_certificate(Record::new(159, "fabrikam.com").issued());
+//! portal.spoil(Spoil::new(How::CutShort).of(159).file(FileKind::FullChain));
+//! // … a client that follows the links of the list …
+//! assert!(portal.downloads().is_empty() && portal.issued(159).is_some());
 //! ```
 
 mod budget;
 mod builder;
 mod control;
+mod downloads;
 mod form;
+mod handles;
+pub mod hostile;
 mod http;
 mod journal;
 mod login;
 mod record;
+mod renewals;
 mod rules;
 mod server;
 mod state;
@@ -34,22 +45,26 @@ use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
 pub use builder::Builder;
+pub use downloads::{Download, FileKind, How, Spoil};
 pub use journal::{Entry, TimedOut, What};
 pub use record::{NotInstalled, Record};
 pub use state::Report;
 pub use trouble::{Action, Empty, Field, Trouble};
 
 use http::{Reply, Request};
-use server::{Place, Server};
+use server::{Desk, Door};
 use state::State;
 use trouble::Delivery;
+
+/// How often to look whether a renewal has become real.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A running portal; it stops when it is dropped.
 #[derive(Debug)]
 pub struct Portal {
     house: Arc<House>,
-    place: Place,
-    server: Mutex<Option<Server>>,
+    door: Door,
+    downloads: Door,
 }
 
 impl Portal {
@@ -70,7 +85,7 @@ impl Portal {
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.place.address()
+        self.door.address()
     }
 
     /// The tenant that tokens are asked for.
@@ -103,6 +118,8 @@ impl Portal {
     pub fn remove_certificate(&self, id: i64) -> Option<Record> {
         self.house.change(|state| {
             let index = state.certificates.iter().position(|record| record.id == id)?;
+            state.scheduled.remove(&id);
+            state.store.forget(id);
             Some(state.certificates.remove(index))
         })
     }
@@ -196,13 +213,22 @@ impl Portal {
         limit: Duration,
     ) -> Result<(), TimedOut> {
         let until = Instant::now().checked_add(limit);
+        self.wait_until(|| wanted(&self.journal()), until, limit)
+    }
+
+    fn wait_until(
+        &self,
+        mut wanted: impl FnMut() -> bool,
+        until: Option<Instant>,
+        limit: Duration,
+    ) -> Result<(), TimedOut> {
         loop {
-            let (changes, journal) = self.house.read(|state| (state.changes, state.journal.entries.clone()));
-            if wanted(&journal) {
+            let changes = self.house.read(|state| state.changes);
+            if wanted() {
                 return Ok(());
             }
             if !self.house.wait_change(changes, until) {
-                return Err(TimedOut { waited: limit, journal });
+                return Err(TimedOut { waited: limit, journal: self.journal() });
             }
         }
     }
@@ -213,28 +239,21 @@ impl Portal {
     }
 
     /// Goes down: open connections end, new ones are refused, the port stays its own. Nothing is
-    /// forgotten.
+    /// forgotten. The download server stays.
     pub fn stop(&self) {
-        if let Some(server) = self.server().take() {
-            server.stop();
-        }
+        self.door.stop();
     }
 
     /// Comes back at the same address; stops first if it runs. Panics when it cannot.
     pub fn restart(&self) {
-        self.stop();
-        let server = Server::start(&self.place, Arc::clone(&self.house));
-        *self.server() = Some(server.expect("restart the portal simulator"));
-    }
-
-    fn server(&self) -> MutexGuard<'_, Option<Server>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.door.restart();
     }
 }
 
 impl Drop for Portal {
     fn drop(&mut self) {
         self.stop();
+        self.stop_downloads();
     }
 }
 
@@ -250,8 +269,12 @@ impl House {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
+    /// The state as it is by the portal's clock: renewals that are over have been done.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = state.now();
+        state.ripen(now);
+        state
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -279,15 +302,34 @@ impl House {
     fn wait_change(&self, changes: u64, until: Option<Instant>) -> bool {
         let mut state = self.lock();
         while state.changes == changes {
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            // Nobody tells of a renewal that becomes real: while one is scheduled, look.
+            let look = if state.scheduled.is_empty() { Duration::from_secs(3600) } else { LOOK };
+            let waited = self.changed.wait_timeout(state, left.unwrap_or(look).min(look));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let now = state.now();
+            state.ripen(now);
         }
         true
+    }
+}
+
+/// The API's side of a connection.
+#[derive(Debug)]
+struct Api(Arc<House>);
+
+impl Desk for Api {
+    fn answer(&self, request: &Request) -> Delivery {
+        match control::answer(&self.0, request) {
+            Some(reply) => Delivery::Whole(reply),
+            None => self.0.take(request),
+        }
+    }
+
+    fn refuse(&self, reply: Reply) -> Delivery {
+        self.0.take_broken(reply)
     }
 }

@@ -13,7 +13,6 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::Stop;
-use super::host::Host;
 
 /// How long the agent may take to end: it lets a request that is under way come to its answer.
 const FAREWELL: Duration = Duration::from_secs(15);
@@ -79,14 +78,13 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn start(certhook: &Certhook, host: &Host) -> Result<Self, Stop> {
-        let log = File::create(host.log_path())?;
+    /// `folder` is the guard's.
+    pub(super) fn start(certhook: &Certhook, folder: &Path, log: &Path) -> Result<Self, Stop> {
+        let log = File::create(log)?;
         let mut command = certhook.command(&["run"]);
         let child = command.stdout(Stdio::null()).stderr(log).spawn();
-        let agent = Self {
-            child: child.map_err(|error| certhook.not_run(&error))?,
-            pid_file: pid_file(host.folder()),
-        };
+        let agent =
+            Self { child: child.map_err(|error| certhook.not_run(&error))?, pid_file: pid_file(folder) };
         fs::write(&agent.pid_file, agent.pid().to_string())?;
         Ok(agent)
     }

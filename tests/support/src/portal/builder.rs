@@ -3,14 +3,16 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::downloads::Counter;
 use super::journal::Journal;
 use super::record::{NotInstalled, Record};
-use super::server::{Place, Server};
+use super::server::{Door, Place};
 use super::state::State;
-use super::{House, Portal};
+use super::{Api, House, Portal};
+use crate::ca::Authority;
 
 /// What does not change while the portal lives.
 #[derive(Clone, Debug)]
@@ -23,6 +25,10 @@ pub(super) struct Settings {
     pub(super) expires_in_as_number: bool,
     pub(super) not_installed: NotInstalled,
     pub(super) report_answer_as_object: bool,
+    pub(super) signed_links: bool,
+    pub(super) link_lifetime: Duration,
+    pub(super) renew_within: Duration,
+    pub(super) renewal_takes: Duration,
 }
 
 /// The documentation's own example. Its secret has characters that must be percent-encoded.
@@ -37,6 +43,10 @@ impl Default for Settings {
             expires_in_as_number: false,
             not_installed: NotInstalled::default(),
             report_answer_as_object: false,
+            signed_links: true,
+            link_lifetime: Duration::from_secs(3600),
+            renew_within: Duration::from_secs(30 * 24 * 3600),
+            renewal_takes: Duration::from_secs(120),
         }
     }
 }
@@ -47,6 +57,8 @@ impl Default for Settings {
 pub struct Builder {
     settings: Settings,
     listen: SocketAddr,
+    downloads_listen: SocketAddr,
+    authority: Option<Arc<Authority>>,
     journal_file: Option<PathBuf>,
     certificates: Vec<Record>,
 }
@@ -56,6 +68,8 @@ impl Default for Builder {
         Self {
             settings: Settings::default(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            downloads_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            authority: None,
             journal_file: None,
             certificates: Vec::new(),
         }
@@ -66,6 +80,12 @@ impl Builder {
     /// The loopback address to listen on; by default a free port of 127.0.0.1.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// The loopback address of the download server; by default a free port of 127.0.0.1.
+    pub fn downloads_listen(mut self, address: SocketAddr) -> Self {
+        self.downloads_listen = address;
         self
     }
 
@@ -123,6 +143,37 @@ impl Builder {
         self
     }
 
+    /// Who issues the portal's certificates; by default an authority of its own.
+    pub fn authority(mut self, authority: Arc<Authority>) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// Whether a download needs the signature that its link has; by default it does.
+    pub fn signed_links(mut self, yes: bool) -> Self {
+        self.settings.signed_links = yes;
+        self
+    }
+
+    /// How long a link's signature is good for, by the portal's clock; by default an hour.
+    pub fn link_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.link_lifetime = lifetime;
+        self
+    }
+
+    /// How soon a certificate must end to be scheduled for renewal; by default within 30 days.
+    pub fn renew_within(mut self, within: Duration) -> Self {
+        self.settings.renew_within = within;
+        self
+    }
+
+    /// How long a scheduled renewal takes by the portal's clock, by default two minutes. With `Duration::ZERO`
+    /// it is real at once, with `Duration::MAX` only when [`Portal::finish_renewals`] says so.
+    pub fn renewal_takes(mut self, time: Duration) -> Self {
+        self.settings.renewal_takes = time;
+        self
+    }
+
     /// One more certificate.
     pub fn certificate(mut self, record: Record) -> Self {
         self.certificates.push(record);
@@ -133,7 +184,7 @@ impl Builder {
     /// secret is empty, or when the journal file cannot be opened.
     pub fn start(self) -> io::Result<Portal> {
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if !self.listen.ip().is_loopback() {
+        if !self.listen.ip().is_loopback() || !self.downloads_listen.ip().is_loopback() {
             return invalid("the simulator listens on loopback addresses only");
         }
         if self.settings.client_secret.is_empty() {
@@ -141,13 +192,16 @@ impl Builder {
         }
         let mut state = State::new(self.settings);
         state.journal = Journal::open(self.journal_file.as_deref())?;
+        state.store.authority = self.authority.unwrap_or_default();
         for record in self.certificates {
             state.set_certificate(record);
         }
+        let (place, downloads) = (Place::reserve(self.listen)?, Place::reserve(self.downloads_listen)?);
+        state.store.origin = format!("http://{}", downloads.address());
         let house = Arc::new(House::new(state));
-        let place = Place::reserve(self.listen)?;
-        let server = Server::start(&place, Arc::clone(&house))?;
-        Ok(Portal { house, place, server: Mutex::new(Some(server)) })
+        let door = Door::open(place, Arc::new(Api(Arc::clone(&house))))?;
+        let downloads = Door::open(downloads, Arc::new(Counter(Arc::clone(&house))))?;
+        Ok(Portal { house, door, downloads })
     }
 }
 

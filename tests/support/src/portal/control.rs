@@ -1,11 +1,13 @@
-//! `/simulator/…`: troubles, the journal and certificates for hands outside the process.
+//! `/simulator/…`: troubles, the journals, certificates and their downloads for hands outside the process.
 //!
 //! Such requests are neither journaled nor counted.
 
+use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::House;
+use super::downloads::Spoil;
 use super::http::{Reply, Request};
 use super::record::Record;
 use super::trouble::Trouble;
@@ -21,29 +23,65 @@ pub(super) fn answer(house: &House, request: &Request) -> Option<Reply> {
             Reply::json(200, &json!([]))
         }
         ("GET", "journal") => journal(house),
+        ("POST", "spoils") => add_spoils(house, request),
+        ("GET", "spoils") => Reply::json(200, &house.read(|state| state.store.spoils.clone())),
+        ("DELETE", "spoils") => {
+            house.change(|state| state.store.spoils.clear());
+            Reply::json(200, &json!([]))
+        }
+        ("GET", "downloads") => downloads(house),
+        ("GET", "root") => house.read(|state| Reply::text(200, state.store.authority.root_pem())),
+        ("POST", "renewals") => {
+            let renewed = house.change(|state| state.renew_scheduled(|_| true, state.now()));
+            Reply::json(200, &renewed)
+        }
+        ("GET", "renewals") => {
+            Reply::json(200, &house.read(|state| state.scheduled.keys().copied().collect::<Vec<_>>()))
+        }
+        ("POST", "clock") => advance(house, request),
         ("GET", "certificates") => certificates(house),
         ("POST", "certificates") => set_certificate(house, request),
-        _ => Reply::text(404, "The simulator has trouble, journal and certificates.\n"),
+        _ => {
+            let text = "The simulator has trouble, journal, certificates, renewals, spoils, downloads, \
+                        root and clock.\n";
+            Reply::text(404, text)
+        }
     })
 }
 
-/// Either one trouble or a list of them.
 fn add_troubles(house: &House, request: &Request) -> Reply {
-    let troubles = match read::<Value>(request) {
-        Ok(Value::Array(troubles)) => troubles,
-        Ok(trouble) => vec![trouble],
+    let troubles = match some::<Trouble>(request) {
+        Ok(troubles) => troubles,
         Err(text) => return Reply::text(400, text),
     };
-    let troubles: Result<Vec<Trouble>, _> = troubles.into_iter().map(serde_json::from_value).collect();
-    match troubles {
-        Ok(troubles) => {
-            let queue = house.change(|state| {
-                state.troubles.extend(troubles);
-                state.troubles.clone()
-            });
-            Reply::json(200, &queue)
-        }
-        Err(error) => Reply::text(400, format!("{error}\n")),
+    let queue = house.change(|state| {
+        state.troubles.extend(troubles);
+        state.troubles.clone()
+    });
+    Reply::json(200, &queue)
+}
+
+fn add_spoils(house: &House, request: &Request) -> Reply {
+    let spoils = match some::<Spoil>(request) {
+        Ok(spoils) => spoils,
+        Err(text) => return Reply::text(400, text),
+    };
+    let queue = house.change(|state| {
+        state.store.spoils.extend(spoils);
+        state.store.spoils.clone()
+    });
+    Reply::json(200, &queue)
+}
+
+/// `{"advance":600}` moves the portal's clock forward, in seconds.
+fn advance(house: &House, request: &Request) -> Reply {
+    let fields = read::<Map<String, Value>>(request).unwrap_or_default();
+    match fields.get("advance").and_then(Value::as_u64).map(i64::try_from) {
+        Some(Ok(seconds)) => house.change(|state| {
+            state.ahead = state.ahead.saturating_add(SignedDuration::from_secs(seconds));
+            Reply::json(200, &json!({"now": state.now().to_string()}))
+        }),
+        _ => Reply::text(400, "Say {\"advance\":SECONDS}.\n"),
     }
 }
 
@@ -53,10 +91,15 @@ fn journal(house: &House) -> Reply {
     Reply::text(200, lines)
 }
 
+fn downloads(house: &House) -> Reply {
+    let lines =
+        house.read(|state| state.store.journal.iter().map(|entry| format!("{entry}\n")).collect::<String>());
+    Reply::text(200, lines)
+}
+
 fn certificates(house: &House) -> Reply {
     house.read(|state| {
-        let not_installed = state.settings.not_installed;
-        let records = state.certificates.iter().map(|record| record.response(not_installed));
+        let records = state.certificates.iter().map(|record| state.response(record));
         Reply::json(200, &records.collect::<Vec<_>>())
     })
 }
@@ -77,6 +120,16 @@ fn set_certificate(house: &House, request: &Request) -> Reply {
         }
         Err(text) => Reply::text(400, text),
     }
+}
+
+/// Either one of them or a list.
+fn some<T: DeserializeOwned>(request: &Request) -> Result<Vec<T>, String> {
+    let all = match read::<Value>(request)? {
+        Value::Array(all) => all,
+        one => vec![one],
+    };
+    let all: Result<Vec<T>, _> = all.into_iter().map(serde_json::from_value).collect();
+    all.map_err(|error| format!("{error}\n"))
 }
 
 fn read<T: DeserializeOwned>(request: &Request) -> Result<T, String> {

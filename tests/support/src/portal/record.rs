@@ -6,6 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use crate::ca::KeyType;
+
+/// The target of certificates that are kept in a Key Vault: there is nothing to download of them.
+const KEY_VAULT: &str = "Azure Key Vault";
+
 /// Link fields of a CertificateResponse; empty when there is nothing to download.
 const LINKS: [&str; 8] = [
     "pemUri",
@@ -42,6 +47,12 @@ pub struct Record {
     pub overlay: Map<String, Value>,
     /// Fields that are not answered at all.
     pub leave_out: Vec<String>,
+    /// The kind of key when the portal issues it and has files to download; `None` when there are none.
+    pub issued: Option<KeyType>,
+    /// The hosts that the issued certificate is for; those of the name when `None`.
+    pub hosts: Option<Vec<String>>,
+    /// Whether a renewal can be scheduled but nothing comes of it.
+    pub fails_to_renew: bool,
 }
 
 /// How the portal says that a certificate is not installed: both are seen.
@@ -68,6 +79,9 @@ impl Default for Record {
             renewal: "Automatic".to_owned(),
             overlay: Map::new(),
             leave_out: Vec::new(),
+            issued: None,
+            hosts: None,
+            fails_to_renew: false,
         }
     }
 }
@@ -90,11 +104,62 @@ impl Record {
         self
     }
 
+    /// The same certificate, issued by the portal within its dates, with files to download. Its dates become
+    /// those of the pair, which know whole seconds only.
+    pub fn issued(self) -> Self {
+        self.issued_with(KeyType::default())
+    }
+
+    /// The same with a key of this kind.
+    pub fn issued_with(mut self, key: KeyType) -> Self {
+        self.issued = Some(key);
+        self
+    }
+
+    /// The same certificate issued for these hosts, whatever its name is.
+    pub fn for_hosts(mut self, hosts: &[&str]) -> Self {
+        self.hosts = Some(hosts.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    /// The same certificate in a Key Vault: it is scheduled with a second token, and cannot be downloaded.
+    pub fn key_vault(mut self) -> Self {
+        KEY_VAULT.clone_into(&mut self.target);
+        self
+    }
+
+    /// The same certificate, renewed by hand only.
+    pub fn manual(mut self) -> Self {
+        "Manual".clone_into(&mut self.renewal);
+        self
+    }
+
+    /// The same certificate, whose renewals fail: they can be scheduled, and nothing changes.
+    pub fn fails_to_renew(mut self) -> Self {
+        self.fails_to_renew = true;
+        self
+    }
+
+    pub(super) fn is_key_vault(&self) -> bool {
+        self.target == KEY_VAULT
+    }
+
+    /// What the certificate is for. A name that no certificate can have gets a harmless one.
+    pub(super) fn certificate_hosts(&self) -> Vec<String> {
+        if let Some(hosts) = &self.hosts {
+            return hosts.clone();
+        }
+        let harmless = |host: &str| if host.is_ascii() { host } else { "hostile.test" }.to_owned();
+        self.name.split(',').map(|host| harmless(host.trim())).collect()
+    }
+
     /// A certificate from the fields of a CertificateResponse; those that are missing as in the default.
+    /// The simulator's own are `downloads`, `failsToRenew` (`true` or `false`) and `hosts` (a list).
     pub(super) fn from_fields(fields: &Map<String, Value>) -> Result<Self, String> {
         let mut record = Self::default();
         for (field, value) in fields {
             let text = || value.as_str().ok_or_else(|| format!("'{field}' must be a string."));
+            let flag = || value.as_bool().ok_or_else(|| format!("'{field}' must be true or false."));
             let date = || text()?.parse().map_err(|error| format!("'{field}': {error}."));
             match field.as_str() {
                 "id" => record.id = value.as_i64().ok_or("'id' must be an integer.")?,
@@ -107,6 +172,12 @@ impl Record {
                 }
                 "target" => record.target = text()?.to_owned(),
                 "renewal" => record.renewal = text()?.to_owned(),
+                "downloads" => record.issued = flag()?.then(KeyType::default),
+                "failsToRenew" => record.fails_to_renew = flag()?,
+                "hosts" => {
+                    let hosts = serde_json::from_value(value.clone());
+                    record.hosts = Some(hosts.map_err(|error| format!("'hosts': {error}."))?);
+                }
                 _ => {
                     record.overlay.insert(field.clone(), value.clone());
                 }
@@ -115,8 +186,14 @@ impl Record {
         Ok(record)
     }
 
-    /// The documented CertificateResponse object.
+    /// The documented CertificateResponse object, without links.
+    #[cfg(test)]
     pub(super) fn response(&self, not_installed: NotInstalled) -> Fields {
+        self.response_with(not_installed, None)
+    }
+
+    /// The documented CertificateResponse object, with links when there are any.
+    pub(super) fn response_with(&self, not_installed: NotInstalled, links: Option<Fields>) -> Fields {
         let installed = match (&self.remote_create_date, not_installed) {
             (Some(date), _) => Value::from(date.as_str()),
             (None, NotInstalled::Empty) => Value::from(""),
@@ -131,17 +208,18 @@ impl Record {
             self.target.as_str().into(),
             self.renewal.as_str().into(),
         ];
-        let links = LINKS.map(|link| (link, Value::from("")));
+        let nothing = LINKS.map(|link| (link, Value::from("")));
         let mut fields: Vec<(String, Value)> = FIELDS
             .into_iter()
             .zip(known)
-            .chain(links)
+            .chain(nothing)
             .map(|(field, value)| (field.to_owned(), value))
             .collect();
-        for (field, value) in &self.overlay {
-            match fields.iter_mut().find(|(known, _)| known == field) {
-                Some((_, known)) => *known = value.clone(),
-                None => fields.push((field.clone(), value.clone())),
+        let overlay = self.overlay.clone().into_iter();
+        for (field, value) in links.map_or_else(Vec::new, |links| links.0).into_iter().chain(overlay) {
+            match fields.iter_mut().find(|(known, _)| *known == field) {
+                Some((_, known)) => *known = value,
+                None => fields.push((field, value)),
             }
         }
         fields.retain(|(field, _)| !self.leave_out.contains(field));
@@ -165,12 +243,18 @@ impl Serialize for Fields {
 
 /// Whether the documentation has such a field in a CertificateResponse.
 pub(super) fn is_documented(field: &str) -> bool {
-    FIELDS.contains(&field) || LINKS.contains(&field)
+    FIELDS.contains(&field) || LINKS.contains(&field) || field == "pfxpwd"
 }
 
 /// A point in time as the portal writes it: UTC, and without saying so.
 pub(super) fn utc(at: Timestamp) -> DateTime {
     at.to_zoned(TimeZone::UTC).datetime()
+}
+
+/// The point in time that the portal means, without its fraction of a second.
+pub(super) fn from_utc(date: DateTime) -> Timestamp {
+    let at = date.to_zoned(TimeZone::UTC).expect("a date that UTC has").timestamp();
+    Timestamp::from_second(at.as_second()).expect("a second")
 }
 
 fn seven_digits(date: DateTime) -> String {

@@ -12,9 +12,6 @@ use super::login::{self, Token};
 use super::record::{self, Fields, Record};
 use super::state::State;
 
-/// Certificates that expire sooner are due for renewal.
-const DUE: SignedDuration = SignedDuration::from_hours(30 * 24);
-
 /// What is to be answered, and what comes of it.
 #[derive(Debug)]
 pub(super) struct Verdict {
@@ -32,7 +29,13 @@ pub(super) struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Issue(Token),
-    Install { id: i64, name: String, remote_create_date: String },
+    Install {
+        id: i64,
+        name: String,
+        remote_create_date: String,
+    },
+    /// Renewals of certificates with these ids.
+    Schedule(Vec<i64>),
 }
 
 impl Verdict {
@@ -178,18 +181,20 @@ fn get(state: &State, request: &Request) -> Answer {
     let name = name.ok_or("The parameter 'name' is missing.")?;
     let known = state.certificates.iter().find(|record| record.name == name);
     let known = known.ok_or_else(|| format!("The certificate '{name}' was not found."))?;
-    Ok((Reply::json(200, &known.response(state.settings.not_installed)), None))
+    Ok((Reply::json(200, &state.response(known)), None))
 }
 
 fn list(state: &State, request: &Request) -> Answer {
     no_body(request)?;
     no_query(request)?;
-    Ok((Reply::json(200, &responses(state, |_| true)), None))
+    let all: Vec<_> = state.certificates.iter().map(|record| state.response(record)).collect();
+    Ok((Reply::json(200, &all), None))
 }
 
 fn renew(state: &State, request: &Request, now: Timestamp) -> Answer {
     no_query(request)?;
-    if !request.body.is_empty() {
+    let vault = !request.body.is_empty();
+    if vault {
         let mut fields = json_object(request)?;
         let token = fields.remove("keyVaultAccessToken");
         if let Some(other) = fields.keys().next() {
@@ -205,13 +210,17 @@ fn renew(state: &State, request: &Request, now: Timestamp) -> Answer {
             return Err("'keyVaultAccessToken' is not a valid token for a Key Vault.".to_owned());
         }
     }
-    let due = record::utc(now).saturating_add(DUE);
-    Ok((Reply::json(200, &responses(state, |record| record.expiry_date <= due)), None))
-}
-
-fn responses(state: &State, wanted: impl Fn(&Record) -> bool) -> Vec<Fields> {
-    let wanted = state.certificates.iter().filter(|record| wanted(record));
-    wanted.map(|record| record.response(state.settings.not_installed)).collect()
+    let due = || state.certificates.iter().filter(|record| state.is_due(record, vault, now));
+    let scheduled: Vec<Fields> = due()
+        .map(|record| {
+            // As in the documented sample: not installed, and nothing to download.
+            let record = Record { remote_create_date: None, ..record.clone() };
+            record.response_with(state.settings.not_installed, None)
+        })
+        .collect();
+    let ids: Vec<i64> = due().map(|record| record.id).collect();
+    let effect = (!ids.is_empty()).then_some(Effect::Schedule(ids));
+    Ok((Reply::json(200, &scheduled), effect))
 }
 
 fn no_query(request: &Request) -> Result<(), String> {

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use super::http::{self, Incoming, Reply};
+use super::http::{self, Incoming, Reply, Request};
 use super::trouble::Delivery;
-use super::{House, control};
 
 /// How long a client may leave its answer unread.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -53,27 +52,69 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Who answers what comes.
+pub(super) trait Desk: std::fmt::Debug + Send + Sync {
+    fn answer(&self, request: &Request) -> Delivery;
+    /// This is the answer to what cannot be parsed.
+    fn refuse(&self, reply: Reply) -> Delivery;
+}
+
+/// A server that can go down and come back.
+#[derive(Debug)]
+pub(super) struct Door {
+    place: Place,
+    desk: Arc<dyn Desk>,
+    server: Mutex<Option<Server>>,
+}
+
+impl Door {
+    pub(super) fn open(place: Place, desk: Arc<dyn Desk>) -> io::Result<Self> {
+        let server = Server::start(&place, Arc::clone(&desk))?;
+        Ok(Self { place, desk, server: Mutex::new(Some(server)) })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.place.address()
+    }
+
+    pub(super) fn stop(&self) {
+        if let Some(server) = self.server().take() {
+            server.stop();
+        }
+    }
+
+    pub(super) fn restart(&self) {
+        self.stop();
+        let server = Server::start(&self.place, Arc::clone(&self.desk));
+        *self.server() = Some(server.expect("restart the portal simulator"));
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Server {
+struct Server {
     address: SocketAddr,
     lobby: Arc<Lobby>,
     accepting: JoinHandle<()>,
 }
 
 impl Server {
-    pub(super) fn start(place: &Place, house: Arc<House>) -> io::Result<Self> {
+    fn start(place: &Place, desk: Arc<dyn Desk>) -> io::Result<Self> {
         let listener = place.listen()?;
         let lobby = Arc::new(Lobby::default());
         let accepting = thread::Builder::new().name("portal".to_owned()).spawn({
             let lobby = Arc::clone(&lobby);
-            move || accept(listener, &lobby, &house)
+            move || accept(listener, &lobby, &*desk)
         })?;
         Ok(Self { address: place.address(), lobby, accepting })
     }
 
     /// Refuses new connections, lets answers under way end, closes all, and joins the threads.
-    pub(super) fn stop(self) {
+    fn stop(self) {
         self.lobby.close();
         // The accepting thread waits for a connection: this one tells it to look up.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
@@ -85,7 +126,7 @@ impl Server {
     }
 }
 
-fn accept(listener: TcpListener, lobby: &Lobby, house: &House) {
+fn accept(listener: TcpListener, lobby: &Lobby, desk: &dyn Desk) {
     thread::scope(|scope| {
         // Moved in, so that it closes before the connections' threads are waited for.
         let listener = listener;
@@ -94,7 +135,7 @@ fn accept(listener: TcpListener, lobby: &Lobby, house: &House) {
                 Ok((stream, _)) => match lobby.enter(number, &stream) {
                     Ok(true) => {
                         scope.spawn(move || {
-                            serve(stream, lobby, house);
+                            serve(stream, lobby, desk);
                             lobby.leave(number);
                         });
                     }
@@ -112,11 +153,11 @@ fn accept(listener: TcpListener, lobby: &Lobby, house: &House) {
     });
 }
 
-fn serve(mut stream: TcpStream, lobby: &Lobby, house: &House) {
+fn serve(mut stream: TcpStream, lobby: &Lobby, desk: &dyn Desk) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_write_timeout(Some(WRITE_LIMIT));
     // A connection that breaks is the client's affair, and often what was asked for.
-    if let Ok(End::Refused) = converse(&mut stream, lobby, house) {
+    if let Ok(End::Refused) = converse(&mut stream, lobby, desk) {
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.set_read_timeout(Some(LINGER));
         let _ = io::copy(&mut stream.take(1 << 20), &mut io::sink());
@@ -130,22 +171,18 @@ enum End {
 }
 
 /// Answers request after request. The stream is any, so that TLS can come between.
-fn converse(stream: &mut (impl Read + Write), lobby: &Lobby, house: &House) -> io::Result<End> {
+fn converse(stream: &mut (impl Read + Write), lobby: &Lobby, desk: &dyn Desk) -> io::Result<End> {
     let mut pending = Vec::new();
     loop {
         let request = match http::read(stream, &mut pending)? {
             Incoming::End => return Ok(End::Said),
             Incoming::Refused(reply) => {
-                deliver(stream, house.take_broken(reply), false, lobby)?;
+                deliver(stream, desk.refuse(reply), false, lobby)?;
                 return Ok(End::Refused);
             }
             Incoming::Request(request) => request,
         };
-        let delivery = match control::answer(house, &request) {
-            Some(reply) => Delivery::Whole(reply),
-            None => house.take(&request),
-        };
-        if !deliver(stream, delivery, request.keep_alive, lobby)? {
+        if !deliver(stream, desk.answer(&request), request.keep_alive, lobby)? {
             return Ok(End::Said);
         }
     }
@@ -183,7 +220,17 @@ fn deliver(
         Delivery::Endless(length) => {
             let reply = Reply::typed(200, "application/json; charset=utf-8", Vec::new());
             stream.write_all(reply.head(false, None).as_bytes())?;
-            write_padding(stream, length, lobby)?;
+            let (start, end) = (br#"{"padding":""#, br#""}"#);
+            stream.write_all(start)?;
+            write_padding(stream, length.saturating_sub((start.len() + end.len()) as u64), lobby)?;
+            stream.write_all(end)?;
+            Ok(false)
+        }
+        Delivery::Flood { reply, bytes, announced } => {
+            let length = announced.then(|| usize::try_from(bytes).unwrap_or(usize::MAX));
+            stream.write_all(reply.head(false, length).as_bytes())?;
+            stream.write_all(&reply.body)?;
+            write_padding(stream, bytes.saturating_sub(reply.body.len() as u64), lobby)?;
             Ok(false)
         }
         Delivery::Cut => Ok(false),
@@ -194,18 +241,15 @@ fn deliver(
     }
 }
 
-/// A JSON object of this length.
 fn write_padding(stream: &mut impl Write, length: u64, lobby: &Lobby) -> io::Result<()> {
-    let (start, end) = (br#"{"padding":""#, br#""}"#);
-    stream.write_all(start)?;
-    let mut left = length.saturating_sub((start.len() + end.len()) as u64);
+    let mut left = length;
     let chunk = [b'x'; 8192];
     while left > 0 && !lobby.is_closed() {
         let size = left.min(chunk.len() as u64);
         stream.write_all(&chunk[..size as usize])?;
         left -= size;
     }
-    stream.write_all(end)
+    Ok(())
 }
 
 /// The connections that are open, and whether the house closes.

@@ -1,16 +1,17 @@
 //! Everything the portal knows, and the one place where it changes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::budget::Budget;
 use super::builder::Settings;
+use super::downloads::{FileKind, Store};
 use super::http::{Reply, Request};
 use super::journal::{Entry, Journal, Secrets, What};
 use super::login::Token;
-use super::record::Record;
+use super::record::{Fields, Record};
 use super::rules::{self, Effect, Verdict};
 use super::trouble::{self, Delivery, Played, Trouble};
 
@@ -34,6 +35,9 @@ pub struct Report {
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) certificates: Vec<Record>,
+    /// What will be renewed, by id, and when.
+    pub(super) scheduled: BTreeMap<i64, Timestamp>,
+    pub(super) store: Store,
     pub(super) tokens: Vec<Token>,
     pub(super) budget: Budget,
     pub(super) troubles: VecDeque<Trouble>,
@@ -51,6 +55,8 @@ impl State {
             budget: Budget::new(settings.requests_per_week),
             settings,
             certificates: Vec::new(),
+            scheduled: BTreeMap::new(),
+            store: Store::new(),
             tokens: Vec::new(),
             troubles: VecDeque::new(),
             reports: Vec::new(),
@@ -66,11 +72,36 @@ impl State {
     }
 
     /// Adds a certificate, or replaces the one with its id.
-    pub(super) fn set_certificate(&mut self, record: Record) {
+    pub(super) fn set_certificate(&mut self, mut record: Record) {
+        self.store.stock(&mut record);
         match self.certificates.iter_mut().find(|known| known.id == record.id) {
-            Some(known) => *known = record,
+            Some(known) => {
+                if known.expiry_date != record.expiry_date {
+                    self.scheduled.remove(&record.id);
+                }
+                *known = record;
+            }
             None => self.certificates.push(record),
         }
+    }
+
+    /// The links to a certificate's files and their password, when there is something to download.
+    pub(super) fn links(&self, record: &Record) -> Option<Fields> {
+        let password = &self.store.issued(record.id).filter(|_| !record.is_key_vault())?.password;
+        let until = self.now().saturating_add(self.settings.link_lifetime).unwrap_or(Timestamp::MAX);
+        let until = self.settings.signed_links.then_some(until);
+        let link = |kind: FileKind| {
+            let link = self.store.link(record.id, kind, until)?;
+            Some((kind.field().to_owned(), link.into()))
+        };
+        let mut fields: Vec<_> = FileKind::ALL.into_iter().filter_map(link).collect();
+        fields.push(("pfxpwd".to_owned(), password.as_str().into()));
+        Some(Fields(fields))
+    }
+
+    /// A certificate as it is answered now.
+    pub(super) fn response(&self, record: &Record) -> Fields {
+        record.response_with(self.settings.not_installed, self.links(record))
     }
 
     /// Judges a request, plays a trouble on it, lets it take effect, and journals it.
@@ -136,6 +167,7 @@ impl State {
         match effect {
             None => {}
             Some(Effect::Issue(token)) => self.tokens.push(token),
+            Some(Effect::Schedule(ids)) => self.schedule(ids, now),
             Some(Effect::Install { id, name, remote_create_date }) => {
                 for record in self.certificates.iter_mut().filter(|record| record.id == id) {
                     record.remote_create_date = Some(remote_create_date.clone());

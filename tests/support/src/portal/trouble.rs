@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::journal::What;
 
-pub(super) use play::{Delivery, Played, take};
+pub(super) use play::{Delivery, GATEWAY_PAGE, Played, take};
 
 /// One misbehaviour, whom it hits and how often.
 ///

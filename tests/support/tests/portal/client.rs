@@ -5,6 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use certhook_test_support::portal::{Portal, Record};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 pub(crate) const REPORT: &str = "/api/v2/Certificate";
@@ -110,6 +113,67 @@ impl Client {
     pub(crate) fn is_at_end(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
+}
+
+/// What a link gave.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Fetched {
+    pub(crate) fn status(&self) -> u16 {
+        self.head[9..12].parse().unwrap()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.header("content-length").map(|length| length.parse().unwrap())
+    }
+}
+
+/// Downloads what a link leads to, up to a limit, to the end of the connection.
+pub(crate) fn fetch_up_to(link: &str, headers: &str, limit: u64) -> Fetched {
+    let (authority, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(authority).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}\r\n")
+        .unwrap();
+    let mut bytes = Vec::new();
+    stream.take(limit).read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(bytes.len(), |end| end + 4);
+    let body = bytes.split_off(end);
+    Fetched { head: String::from_utf8(bytes).unwrap(), body }
+}
+
+/// All that a link leads to.
+pub(crate) fn fetch(link: &str) -> Fetched {
+    fetch_up_to(link, "", 1 << 20)
+}
+
+/// A call to schedule renewals.
+pub(crate) fn renew(portal: &Portal, headers: &str, body: &str) -> Answer {
+    Client::of(portal).ask("POST", "/api/v2/CertificateRenewal", headers, body).unwrap()
+}
+
+/// The ids in a list's answer.
+pub(crate) fn ids(answer: &Answer) -> Vec<i64> {
+    answer.json().as_array().unwrap().iter().map(|one| one["id"].as_i64().unwrap()).collect()
+}
+
+/// A date that many days ahead.
+pub(crate) fn in_days(days: i64) -> DateTime {
+    let at = Timestamp::now() + SignedDuration::from_hours(24 * days);
+    at.to_zoned(TimeZone::UTC).datetime()
 }
 
 /// The documentation's certificate, not installed.

@@ -2,5 +2,9 @@
 
 mod api;
 mod client;
+mod downloads;
+mod hostile;
+mod renewals;
 mod running;
+mod spoils;
 mod troubles;

@@ -17,6 +17,12 @@ pub(in crate::portal) enum Delivery {
     Slow(Reply, u64),
     /// JSON without an announced length.
     Endless(u64),
+    /// The body and then padding up to that many bytes.
+    Flood {
+        reply: Reply,
+        bytes: u64,
+        announced: bool,
+    },
     Cut,
     Hang,
 }
@@ -24,7 +30,9 @@ pub(in crate::portal) enum Delivery {
 impl Delivery {
     pub(in crate::portal) fn status(&self) -> Option<u16> {
         match self {
-            Self::Whole(reply) | Self::Half(reply) | Self::Slow(reply, _) => Some(reply.status),
+            Self::Whole(reply) | Self::Half(reply) | Self::Slow(reply, _) | Self::Flood { reply, .. } => {
+                Some(reply.status)
+            }
             Self::Endless(_) => Some(200),
             Self::Cut | Self::Hang => None,
         }
@@ -100,7 +108,7 @@ fn play(action: &Action, what: What, reply: &Reply) -> Option<Played> {
     Some(Played { action: action.clone(), delivery, applied, counted })
 }
 
-const GATEWAY_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Gateway</title></head>\
+pub(in crate::portal) const GATEWAY_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Gateway</title></head>\
     <body><h2>Our services aren't available right now</h2></body></html>\n";
 
 fn refusal(what: What) -> Reply {

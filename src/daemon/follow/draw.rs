@@ -1,0 +1,113 @@
+//! The list of sites, drawn up anew as configurations and folders change.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use super::super::{Daemon, Site};
+use crate::agent::{Event, Recorded, ServerId, SiteId, SiteSetup};
+use crate::discover::Found;
+use crate::inspect::Place;
+use crate::roster::{self, Roster};
+use crate::watch::Topic;
+
+impl Daemon {
+    /// Draws up the list of sites anew; whoever came, went or changed is told to the agent.
+    pub(super) fn draw(&mut self) {
+        self.servers.redraw_at = None;
+        self.watcher.rearm(Topic::Patterns);
+        let found: Vec<Option<Found>> =
+            self.servers.all.iter().map(|followed| followed.found.clone()).collect();
+        let Roster { sites: drawn, folders } = roster::draw(&self.config, &found);
+        if folders != self.servers.pattern_folders {
+            self.watcher.follow(Topic::Patterns, Vec::new(), &folders);
+            self.servers.pattern_folders = folders;
+            // Armed, so look.
+            return self.draw();
+        }
+        let keys: BTreeSet<&str> = drawn.iter().map(|site| site.key.as_str()).collect();
+        let mut events = Vec::new();
+        let gone = self.servers.by_key.extract_if(|key, _| !keys.contains(key.as_str()));
+        for (key, id) in gone.collect::<Vec<_>>() {
+            tracing::info!(site = key, "the site is there no more");
+            self.sites.remove(&id);
+            self.watcher.forget(Topic::Site(id));
+            events.push(Event::Removed(id));
+        }
+        let came = drawn.iter().any(|site| !self.servers.by_key.contains_key(&site.key));
+        let changed_list = came || !events.is_empty();
+        // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
+        let recorded = if came { self.recorded() } else { HashMap::new() };
+        let first = self.sites.is_empty();
+        for site in drawn {
+            match self.servers.by_key.get(&site.key) {
+                Some(id) => events.extend(self.update(*id, site)),
+                None => {
+                    let id = SiteId(self.servers.next);
+                    self.servers.next += 1;
+                    self.servers.by_key.insert(site.key.clone(), id);
+                    let path = site.settings.certificate.display().to_string();
+                    let recorded = recorded.get(&site.key).or_else(|| recorded.get(&path)).copied();
+                    let setup = SiteSetup {
+                        server: ServerId(site.settings.server),
+                        recorded,
+                        unloaded: site.discovered && recorded.is_none(),
+                    };
+                    if !first {
+                        tracing::info!(site = site.key, "there is a new site");
+                    }
+                    self.watcher.follow(Topic::Site(id), Place::of(&site.settings).files(), &[]);
+                    self.sites.insert(id, Site::new(site, &self.config));
+                    events.push(Event::Added(id, setup));
+                }
+            }
+        }
+        if changed_list || (self.servers.half_told && self.servers.are_known()) {
+            self.tell_who_reports();
+        }
+        for event in events {
+            self.feed(event);
+        }
+    }
+
+    /// A site that was there before: only what is asked, and where its files are, concerns the agent.
+    fn update(&mut self, id: SiteId, new: roster::Site) -> Option<Event> {
+        let known = self.sites.get_mut(&id)?;
+        let old = std::mem::replace(&mut known.roster, new);
+        let new = &known.roster.settings;
+        if Place::of(&old.settings) != Place::of(new) {
+            self.watcher.follow(Topic::Site(id), Place::of(new).files(), &[]);
+        } else if old.settings.verify == new.verify {
+            return None;
+        }
+        Some(Event::Changed(id))
+    }
+
+    fn recorded(&self) -> HashMap<String, Recorded> {
+        self.ledger.recorded().unwrap_or_else(|error| {
+            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+            HashMap::new()
+        })
+    }
+
+    fn tell_who_reports(&mut self) {
+        if self.config.portal.is_none() {
+            return;
+        }
+        let is_other = |key: &String| !self.servers.by_key.contains_key(key);
+        let mut reporting = Vec::new();
+        for site in self.sites.values().filter(|site| site.report) {
+            reporting.push(site.roster.key.clone());
+            // Under its path alone it was known while it had no second server.
+            reporting.extend(Some(site.roster.settings.certificate.display().to_string()).filter(is_other));
+        }
+        self.servers.half_told = !self.servers.are_known();
+        if self.servers.half_told {
+            // Those that are recorded and not seen yet are not gone for that.
+            reporting.extend(self.recorded().into_keys().filter(is_other));
+        }
+        if let Err(error) = self.ledger.report_only(&reporting, Timestamp::now()) {
+            tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One file from one link: bounded in size and time, over TLS, and without any credentials.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_ENCODING, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use super::Bytes;
+use crate::files::MOST_BYTES;
+use crate::portal;
+use crate::problem::{Problem, printable};
+
+/// So many redirects are followed for one file.
+const MOST_REDIRECTS: usize = 5;
+
+/// The clients, made when they are needed.
+pub(super) struct Downloader {
+    timeout: Duration,
+    https: OnceCell<Client>,
+    plain: OnceCell<Client>,
+}
+
+/// A file, and who gave it.
+pub(super) struct Got {
+    pub(super) bytes: Bytes,
+    /// The host alone: the rest of a link may hold a signature.
+    pub(super) host: String,
+}
+
+impl Downloader {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, https: OnceCell::new(), plain: OnceCell::new() }
+    }
+
+    /// `what` and `name` say in errors what it is of which certificate.
+    pub(super) async fn get(&self, link: &str, what: &str, name: &str) -> Result<Got, Problem> {
+        let mut asked = Asked { what, name, host: "its link".to_owned() };
+        match tokio::time::timeout(self.timeout, self.follow(link, &mut asked)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(asked.unreachable("did not give all of it in time")),
+        }
+    }
+
+    async fn follow(&self, link: &str, asked: &mut Asked<'_>) -> Result<Got, Problem> {
+        let mut url = Url::parse(link).map_err(|_| asked.bad_link("is no URL"))?;
+        asked.host = host_of(&url);
+        admit(&url).map_err(|why| asked.bad_link(why))?;
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(&url, asked).await?;
+            if !is_redirect(response.status()) {
+                return read(response, asked).await;
+            }
+            let next = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let next = next.and_then(|location| url.join(location).ok());
+            let next = next.ok_or_else(|| asked.bad_redirect("redirects to nowhere"))?;
+            follows(&url, &next).map_err(|why| asked.bad_redirect(why))?;
+            url = next;
+            asked.host = host_of(&url);
+        }
+        Err(asked.bad_redirect("is the end of too many redirects"))
+    }
+
+    async fn ask(&self, url: &Url, asked: &Asked<'_>) -> Result<Response, Problem> {
+        let plain = url.scheme() == "http";
+        let kept = if plain { &self.plain } else { &self.https };
+        let make = || async { portal::download_client(self.timeout, plain) };
+        let client = kept.get_or_try_init(make).await.map_err(|message| {
+            Problem::new("no_client", message, "install the system's root certificates (ca-certificates)")
+        })?;
+        client.get(url.clone()).send().await.map_err(|error| asked.failed(error))
+    }
+}
+
+/// Only what is there in full is an answer (200): neither a part of it nor a page that says why not.
+async fn read(mut response: Response, asked: &Asked<'_>) -> Result<Got, Problem> {
+    if response.status() != StatusCode::OK {
+        return Err(asked.no_file(&format!("answered {}", response.status().as_u16())));
+    }
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(asked.no_file("answered in an encoding that nobody asked for"));
+    }
+    let most = usize::try_from(MOST_BYTES).unwrap_or(usize::MAX);
+    if response.content_length().is_some_and(|length| length > MOST_BYTES) {
+        return Err(asked.too_large());
+    }
+    // One buffer from the beginning, so that no copy of a key is left behind by growing it.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
+    while let Some(chunk) = response.chunk().await.map_err(|error| asked.failed(error))? {
+        if bytes.len() + chunk.len() > most {
+            return Err(asked.too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Got { bytes, host: asked.host.clone() })
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Whether a link may be asked for at all.
+fn admit(url: &Url) -> Result<(), &'static str> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or a password");
+    }
+    match url.scheme() {
+        "https" if url.host().is_some() => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        "http" => Err("is http://, which anybody on the way can change"),
+        _ => Err("is not https://"),
+    }
+}
+
+/// Whether a redirect may be followed.
+fn follows(from: &Url, to: &Url) -> Result<(), &'static str> {
+    if from.scheme() != to.scheme() {
+        return Err("redirects to another scheme");
+    }
+    if is_this_host(to) && !is_this_host(from) {
+        return Err("redirects to this host");
+    }
+    admit(to).map_err(|_| "redirects to where nothing may be asked for")
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Everything that a system takes for itself.
+fn is_this_host(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => {
+            let inner = address.to_ipv4_mapped();
+            address.is_loopback()
+                || address.is_unspecified()
+                || inner.is_some_and(|inner| inner.is_loopback() || inner.is_unspecified())
+        }
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("-");
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    printable(&host, 120)
+}
+
+/// What is being downloaded, for errors.
+struct Asked<'a> {
+    what: &'a str,
+    name: &'a str,
+    host: String,
+}
+
+impl Asked<'_> {
+    fn place(&self) -> String {
+        format!("{} of {} from {}", self.what, printable(self.name, 120), self.host)
+    }
+
+    fn bad_link(&self, why: &str) -> Problem {
+        let message = format!("{}: the link {why}", self.place());
+        Problem::new(
+            "bad_link",
+            message,
+            "see the portal's configuration; certhook downloads over https only",
+        )
+    }
+
+    fn bad_redirect(&self, why: &str) -> Problem {
+        let message = format!("{}: it {why}", self.place());
+        Problem::new(
+            "bad_redirect",
+            message,
+            "see where the portal's links lead; no such redirect is followed",
+        )
+    }
+
+    fn no_file(&self, what: &str) -> Problem {
+        let message = format!("{}: it {what}", self.place());
+        let remedy = "links expire: fetch again; if it stays so, see the certificate at the portal";
+        Problem::new("download_refused", message, remedy)
+    }
+
+    fn too_large(&self) -> Problem {
+        let message = format!("{}: it is larger than {} kB", self.place(), MOST_BYTES / 1024);
+        Problem::new("download_too_large", message, "see where the portal's links lead")
+    }
+
+    fn unreachable(&self, what: &str) -> Problem {
+        let message = format!("{}: it {what}", self.place());
+        Problem::new("download_unreachable", message, "see the network and the proxy; then fetch again")
+    }
+
+    fn failed(&self, error: reqwest::Error) -> Problem {
+        let (words, untrusted) = portal::mishap(&error.without_url());
+        let mut problem = self.unreachable(&words);
+        if untrusted {
+            problem.code = "download_untrusted".to_owned();
+            problem.remedy =
+                "where a proxy opens TLS, add its authority to the system's roots; then fetch again"
+                    .to_owned();
+        }
+        problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_https_or_loopback_and_hold_no_user() {
+        for (link, may) in [
+            ("https://files.example.net/a?sig=x", true),
+            ("HTTPS://files.example.net/a", true),
+            ("http://127.0.0.1:81/a", true),
+            ("http://127.1/a", true),
+            ("http://[::1]:81/a", true),
+            ("http://localhost/a", true),
+            ("http://files.example.net/a", false),
+            ("http://localhost.example.net/a", false),
+            ("http://0.0.0.0/a", false),
+            ("http://169.254.169.254/latest", false),
+            ("https://user@files.example.net/a", false),
+            ("https://:pass@files.example.net/a", false),
+            ("https://user:pass@127.0.0.1/a", false),
+            ("file:///etc/shadow", false),
+            ("ftp://files.example.net/a", false),
+            ("data:text/plain,x", false),
+            ("unix:/run/docker.sock", false),
+        ] {
+            assert_eq!(admit(&Url::parse(link).unwrap()).is_ok(), may, "{link}");
+        }
+    }
+
+    #[test]
+    fn redirects_stay_with_the_scheme_and_never_come_home() {
+        let out = "https://a.example/x";
+        for (from, to, may) in [
+            (out, "https://b.example/y", true),
+            (out, "http://b.example/y", false),
+            (out, "http://127.0.0.1/y", false),
+            (out, "https://127.0.0.1/y", false),
+            (out, "https://[::1]/y", false),
+            (out, "https://[::ffff:127.0.0.1]/y", false),
+            (out, "https://0/y", false),
+            (out, "https://localhost./y", false),
+            (out, "https://x.localhost/y", false),
+            (out, "https://user@b.example/y", false),
+            (out, "file:///etc/shadow", false),
+            ("http://127.0.0.1/x", "http://127.0.0.1:9/y", true),
+            ("http://127.0.0.1/x", "http://b.example/y", false),
+            ("http://127.0.0.1/x", "https://b.example/y", false),
+        ] {
+            let (from, to) = (Url::parse(from).unwrap(), Url::parse(to).unwrap());
+            assert_eq!(follows(&from, &to).is_ok(), may, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_named_without_the_rest_of_its_link() {
+        let url = Url::parse("https://u:p@files.example.net:8443/path?sig=secret#x").unwrap();
+        assert_eq!(host_of(&url), "files.example.net:8443");
+    }
+}
