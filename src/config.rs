@@ -79,6 +79,8 @@ pub struct Renewal {
     pub key_vault: bool,
     /// Where what was renewed is downloaded to, in the layout of the portal's own client.
     pub fetch_into: Option<PathBuf>,
+    /// Whose the downloaded files are to be: `user` or `user:group`.
+    pub owner: Option<String>,
 }
 
 /// `[watch]`

@@ -21,10 +21,11 @@ use tokio::sync::oneshot;
 use crate::config;
 use crate::courier::as_list;
 use crate::crash;
-use crate::fetch::{Fetcher, Format, Here};
+use crate::fetch::{Fetcher, Format};
 use crate::ledger::{
     Ledger, LedgerError, PortalList, Progress, Purpose, RENEWED_ELSEWHERE, Refusal, Renewal, Scheduled, Stage,
 };
+use crate::platform;
 use crate::portal::{Certificate, Failure, Next, Portal};
 use crate::problem::Problem;
 
@@ -108,13 +109,14 @@ impl Renewer {
         (config, of_portal): (&config::Renewal, &config::Portal),
         wanted: Vec<PathBuf>,
     ) -> Self {
+        let owner = config.owner.as_deref().and_then(platform::owner);
         Self {
             ledger,
             portal,
             config: config.clone(),
             requests_per_week: of_portal.requests_per_week,
             wanted,
-            fetcher: Fetcher::new(of_portal.timeout, None),
+            fetcher: Fetcher::new(of_portal.timeout, owner),
             failures: Cell::new(0),
             listed: RefCell::new(None),
         }
@@ -309,7 +311,7 @@ impl Renewer {
                 continue;
             }
             let id = (certificate.id, certificate.name.as_str());
-            if crate::fetch::here(into, certificate, Format::default()) == Here::Same {
+            if !crate::fetch::here(into, certificate, Format::default()).is_wanting() {
                 // What was there already, and is not of this renewal, is no news.
                 let open = |one: &Scheduled| one.id == certificate.id && one.progress == Progress::Renewed;
                 if renewal.certificates.iter().any(open) {
@@ -317,8 +319,7 @@ impl Renewer {
                 }
                 continue;
             }
-            let now = Timestamp::now();
-            match self.fetcher.fetch(certificate, into, Format::default(), now).await {
+            match self.fetcher.fetch(certificate, into, Format::default(), Timestamp::now()).await {
                 Ok(fetched) => {
                     tracing::info!(name = certificate.name, folder = %fetched.folder.display(), "fetched");
                     crash::point("renewal-fetched");
@@ -327,7 +328,7 @@ impl Renewer {
                 Err(problem) => {
                     tracing::warn!(name = certificate.name, %problem, "not fetched");
                     let words = Some(problem.message.as_str());
-                    self.ledger.renewal_progress(renewal, id, Progress::Failed, words, now)?;
+                    self.ledger.renewal_progress(renewal, id, Progress::Failed, words, Timestamp::now())?;
                     failed = Some(problem);
                 }
             }

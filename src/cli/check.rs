@@ -207,6 +207,10 @@ impl Findings<'_> {
                 "leave [renewal] to one host of the subscription; each call counts among its requests";
             self.add(renewal.line, Problem::new(RENEWED_ELSEWHERE, message, remedy));
         }
+        if let Some(owner) = renewal.owner.as_deref().filter(|owner| platform::owner(owner).is_none()) {
+            let message = format!("owner = {owner:?}: this system has no such user or group");
+            self.add(renewal.line, Problem::new("bad_owner", message, "write it like \"root:ssl-cert\""));
+        }
         if let Some(into) = &renewal.fetch_into {
             if platform::may_write_in(into) {
                 self.good.push(format!("what is renewed can be put into {}", into.display()));

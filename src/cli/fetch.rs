@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Outcome, Result, list, say, say_json, show};
 use crate::config::Config;
 use crate::fetch::{self, Fetcher, Format, Here};
+use crate::platform;
 use crate::portal::{Certificate, same_name};
 use crate::problem::{Problem, printable};
 
@@ -56,7 +57,9 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let certificates = list::ask(config, portal).await?;
     let wanted = choose(&certificates, &arguments.names, format)?;
     // Another owner than certhook's user is for the configuration to say, once it can.
-    let fetcher = Fetcher::new(portal.timeout, None);
+    let owner =
+        config.renewal.as_ref().and_then(|renewal| renewal.owner.as_deref()).and_then(platform::owner);
+    let fetcher = Fetcher::new(portal.timeout, owner);
     let mut rows = Vec::new();
     for (index, (certificate, folder)) in
         wanted.iter().zip(fetch::folders(wanted.iter().copied())).enumerate()

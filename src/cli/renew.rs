@@ -69,6 +69,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         key_vault: arguments.key_vault || config.renewal.as_ref().is_some_and(|renewal| renewal.key_vault),
         // The agent's, or `certhook fetch`'s.
         fetch_into: config.renewal.as_ref().and_then(|renewal| renewal.fetch_into.clone()),
+        owner: None,
     };
     let client = Arc::new(Portal::new(portal.clone()));
     let renewer = Renewer::new(Ledger::at(&config.state_dir), client, (&renewal, portal), Vec::new());

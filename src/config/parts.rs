@@ -148,6 +148,7 @@ fn renewal(file: &File<'_>, mut section: Section<'_, '_>, has_portal: bool) -> O
     let key_vault = section.boolean("key_vault").is_some_and(|at| at.value);
     let fetch_given = section.has("fetch_into");
     let fetch_into = path(file, section.string("fetch_into"));
+    let owner = section.string("owner").map(|at| at.value);
     section.close();
     if !has_portal {
         let message = "[renewal] asks the portal, and there is no [portal]";
@@ -161,7 +162,7 @@ fn renewal(file: &File<'_>, mut section: Section<'_, '_>, has_portal: bool) -> O
     if fetch_given && fetch_into.is_none() {
         return None;
     }
-    Some(Renewal { line, every, wait, key_vault, fetch_into })
+    Some(Renewal { line, every, wait, key_vault, fetch_into, owner })
 }
 
 /// The tenant becomes a part of the login's path.

@@ -282,3 +282,16 @@ pub fn may_write_in(folder: &Path) -> bool {
         folder.is_dir() && access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
     })
 }
+
+/// The numbers of a user and a group, written `user` or `user:group`; the user's own group where none is named.
+/// `None` where this system has no such user or group.
+pub fn owner(text: &str) -> Option<(u32, u32)> {
+    use nix::unistd::{Group, User};
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let user = User::from_name(user).ok()??;
+    let group = match group {
+        Some(name) => Group::from_name(name).ok()??.gid,
+        None => user.gid,
+    };
+    Some((user.uid.as_raw(), group.as_raw()))
+}

@@ -113,7 +113,7 @@ fn dependencies_point_inward() {
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["certificate", "config", "files", "problem"]),
         ("courier", &["config", "crash", "ledger", "portal", "problem"]),
-        ("renewal", &["config", "courier", "crash", "fetch", "ledger", "portal", "problem"]),
+        ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
         ("control", &["platform", "status"]),
     ];
