@@ -5,7 +5,10 @@
 mod copy;
 mod endpoint;
 mod parts;
+mod portal;
 mod raw;
+mod servers;
+mod sites;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //! portal's pauses nor the disk's keep a reload waiting. What it tells is true: the portal's record must be of
 //! the certificate that is served, by its names and, to a day, by its end.
 
+mod counted;
 mod records;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
-use crate::problem::Problem;
+pub use counted::{Trouble, list};
+use counted::{settle, spent_until};
 pub use records::{Known, as_list};
 
 /// The longest pause between two attempts, unless the portal asks for more.
@@ -55,39 +57,6 @@ pub struct Courier {
     failures: Cell<u32>,
     /// Until then nothing is sent, also not what came meanwhile.
     resume_at: Cell<Option<Instant>>,
-}
-
-/// Why a report was not delivered.
-enum Trouble {
-    /// The portal, or the way to it.
-    Failed(Failure),
-    /// No request may be spent until then.
-    Spent(Timestamp),
-    /// The ledger.
-    Ledger(LedgerError),
-    /// The portal has no such certificate, and nobody said that it should: another authority's, on the same server.
-    NotThePortals,
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<LedgerError> for Trouble {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Spent(until) => Self::Spent(until),
-            Refusal::Ledger(error) => Self::Ledger(error),
-        }
-    }
 }
 
 impl Courier {
@@ -172,7 +141,11 @@ impl Courier {
     async fn deliver(&self, report: &Report) -> Result<(), Trouble> {
         let leaf = report.fingerprint.to_string();
         if !self.answered.borrow().contains(&leaf) {
-            self.post(report).await?;
+            if !self.post(report).await? {
+                let Report { site, fingerprint, .. } = report;
+                tracing::info!(site, %fingerprint, "not a certificate of the portal's: nothing to report");
+                return Ok(self.ledger.decide(report, false, Timestamp::now())?);
+            }
             self.answered.borrow_mut().insert(leaf.clone());
         }
         crate::crash::point("report-answered");
@@ -184,9 +157,10 @@ impl Courier {
         Ok(())
     }
 
-    /// One attempt, with a second try if the token is refused.
-    async fn post(&self, report: &Report) -> Result<(), Trouble> {
-        let record = self.record_of(report).await?;
+    /// One attempt, with a second try if the token is refused. `false` where the portal has no such certificate, and
+    /// nobody said that it should: another authority's, on the same server.
+    async fn post(&self, report: &Report) -> Result<bool, Trouble> {
+        let Some(record) = self.record_of(report).await? else { return Ok(false) };
         for last in [false, true] {
             self.portal.authorise().await?;
             crate::crash::point("token-got");
@@ -194,22 +168,14 @@ impl Courier {
             crate::crash::point("request-noted");
             match self.portal.report(record.id, &record.name, &report.remote_create_date).await {
                 Err(Failure { next: Next::NewToken, .. }) if !last => self.portal.forget_token(),
-                outcome => return self.settle(spent, outcome),
+                outcome => return settle(&self.ledger, spent, outcome).map(|()| true),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn spend(&self, purpose: Purpose<'_>) -> Result<Spent, Refusal> {
         self.ledger.spend(purpose, self.requests_per_week, Timestamp::now())
-    }
-
-    /// A request that never left this host costs nothing.
-    fn settle<T>(&self, spent: Spent, outcome: Result<T, Failure>) -> Result<T, Trouble> {
-        if let Err(Failure { sent: false, .. }) = &outcome {
-            self.ledger.refund(spent)?;
-        }
-        Ok(outcome?)
     }
 
     fn put_off(&self, report: &Report, trouble: Trouble) -> Result<(), LedgerError> {
@@ -217,10 +183,6 @@ impl Courier {
         let Report { site, fingerprint, .. } = report;
         let (at, problem) = match trouble {
             Trouble::Ledger(error) => return Err(error),
-            Trouble::NotThePortals => {
-                tracing::info!(site, %fingerprint, "not a certificate of the portal's: nothing to report");
-                return self.ledger.decide(report, false, now);
-            }
             Trouble::Spent(until) => (until.max(now + Duration::from_secs(60)), spent_until(until)),
             Trouble::Failed(failure) if must_hold(&failure, report) => {
                 tracing::warn!(site, %fingerprint, problem = %failure.problem, "report held");
@@ -252,14 +214,6 @@ impl Courier {
 fn must_hold(failure: &Failure, report: &Report) -> bool {
     failure.next == Next::Hold
         || (failure.problem.code == "bad_answer" && report.attempts >= MOST_BAD_ANSWERS)
-}
-
-fn spent_until(until: Timestamp) -> Problem {
-    Problem::new(
-        "requests_spent",
-        format!("this host's requests to the portal are spent until {until}"),
-        "wait, or raise requests_per_week if the portal allows more",
-    )
 }
 
 /// Doubles with each failure, with up to a half more by chance, so that many hosts do not come at once.

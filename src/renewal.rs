@@ -19,15 +19,14 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::config;
-use crate::courier::as_list;
+use crate::courier::{self, Trouble, as_list};
 use crate::crash;
 use crate::fetch::{Fetcher, Format};
 use crate::ledger::{
-    Ledger, LedgerError, PortalList, Progress, Purpose, RENEWED_ELSEWHERE, Refusal, Renewal, Scheduled, Stage,
+    Ledger, LedgerError, PortalList, Progress, Purpose, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage,
 };
 use crate::platform;
 use crate::portal::{Certificate, Failure, Next, Portal};
-use crate::problem::Problem;
 
 /// When the list is looked at, in eighths of the time that the portal has.
 const LOOKS: [u32; 4] = [1, 2, 4, 8];
@@ -53,52 +52,6 @@ pub struct Renewer {
     failures: Cell<u32>,
     /// The list of the last look, with its links.
     listed: RefCell<Option<Vec<Certificate>>>,
-}
-
-/// Why a step could not be made.
-pub enum Trouble {
-    /// No request may be spent until then.
-    Spent(Timestamp),
-    /// The portal, or the way to it.
-    Failed(Failure),
-    /// The ledger.
-    Ledger(LedgerError),
-}
-
-impl From<LedgerError> for Trouble {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Spent(until) => Self::Spent(until),
-            Refusal::Ledger(error) => Self::Ledger(error),
-        }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl Trouble {
-    /// For whoever is to know of it.
-    pub fn problem(&self) -> Problem {
-        match self {
-            Self::Failed(failure) => failure.problem.clone(),
-            Self::Ledger(error) => error.problem(),
-            Self::Spent(until) => Problem::new(
-                "requests_spent",
-                format!("this host's requests for looking around are spent until {until}"),
-                "wait until then; the last ones of a week belong to reports",
-            ),
-        }
-    }
 }
 
 impl Renewer {
@@ -353,27 +306,12 @@ impl Renewer {
     }
 
     async fn list(&self) -> Result<Vec<Certificate>, Trouble> {
-        for last in [false, true] {
-            self.portal.authorise().await?;
-            let spent = self.ledger.spend(Purpose::Look, self.requests_per_week, Timestamp::now())?;
-            match self.portal.list().await {
-                Err(failure) if failure.next == Next::NewToken && !last => self.portal.forget_token(),
-                Err(failure) => {
-                    if !failure.sent {
-                        self.ledger.refund(spent)?;
-                    }
-                    return Err(failure.into());
-                }
-                Ok(list) => {
-                    let now = Timestamp::now();
-                    let new = as_list(list.clone(), now);
-                    self.note_renewed_elsewhere(&new, now)?;
-                    self.ledger.keep_portal_list(&new)?;
-                    return Ok(list);
-                }
-            }
-        }
-        Ok(Vec::new())
+        let list = courier::list(&self.ledger, &self.portal, self.requests_per_week, Purpose::Look).await?;
+        let now = Timestamp::now();
+        let new = as_list(list.clone(), now);
+        self.note_renewed_elsewhere(&new, now)?;
+        self.ledger.keep_portal_list(&new)?;
+        Ok(list)
     }
 
     /// A certificate that was renewed and that this host did not have scheduled: another host asks too.

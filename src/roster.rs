@@ -135,8 +135,14 @@ fn named(config: &Config, site: &config::Site, key: String, pairs: &mut [Pairs<'
 
 fn discovered(config: &Config, server: usize, pair: &Pair) -> Site {
     let key = path_key(config, &pair.certificate, server);
-    let settings = config::Site {
-        line: config.servers[server].line,
+    let settings = as_found(server, config.servers[server].line, pair);
+    Site { key, settings, places: pair.places.clone(), stage: None, discovered: true }
+}
+
+/// What a [[site]] would say of a certificate that a server's configuration names; `line` is the server's.
+pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
+    config::Site {
+        line,
         name: None,
         id: None,
         server,
@@ -145,8 +151,7 @@ fn discovered(config: &Config, server: usize, pair: &Pair) -> Site {
         verify: pair.asks.clone(),
         stage_as: None,
         report: true,
-    };
-    Site { key, settings, places: pair.places.clone(), stage: None, discovered: true }
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{Outcome, Result, say, show};
 use crate::config::{self, Ask, Config, KeyAt};
 use crate::discover::{Found, Pair};
 use crate::problem::printable;
+use crate::roster::as_found;
 use crate::stage::Stage;
 
 #[derive(Debug, clap::Args)]
@@ -64,10 +65,10 @@ fn printed(config: &Config, index: usize, found: &Found, stage: bool) -> String 
             let _ = writeln!(out, "# a copy of {}", printable(&site.certificate.display().to_string(), 500));
             continue;
         }
-        let mut site = as_site(index, pair);
+        let mut site = as_found(index, server.line, pair);
         let mut number = 2;
         while stage && !names.insert(site.copy_name()) {
-            site.stage_as = Some(format!("{}-{number}", as_site(index, pair).copy_name()));
+            site.stage_as = Some(format!("{}-{number}", as_found(index, server.line, pair).copy_name()));
             number += 1;
         }
         out.push_str(&of_site(config, &site));
@@ -91,20 +92,6 @@ fn copied<'c>(config: &'c Config, index: usize, pair: &Pair) -> Option<&'c confi
         site.server == index && Stage::of(folder, site).certificate() == pair.certificate
     };
     config.sites.iter().find(of_it)
-}
-
-fn as_site(server: usize, pair: &Pair) -> config::Site {
-    config::Site {
-        line: 0,
-        name: None,
-        id: None,
-        server,
-        certificate: pair.certificate.clone(),
-        key: pair.key.clone(),
-        verify: pair.asks.clone(),
-        stage_as: None,
-        report: true,
-    }
 }
 
 fn of_site(config: &Config, site: &config::Site) -> String {

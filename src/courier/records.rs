@@ -25,21 +25,21 @@ pub(super) fn is_of(record: &PortalRecord, report: &Report) -> bool {
 }
 
 impl Courier {
-    /// The record of a report's certificate: as kept, or, where that is of an older certificate, as one list
+    /// The record of a report's certificate, `None` where it is not the portal's: as kept, or, where that is of an older certificate, as one list
     /// for all tells now.
-    pub(super) async fn record_of(&self, report: &Report) -> Result<PortalRecord, Trouble> {
+    pub(super) async fn record_of(&self, report: &Report) -> Result<Option<PortalRecord>, Trouble> {
         // An operator who says to send it again has mended something that what is kept cannot show.
         let after = |list: &PortalList| report.released_at.is_none_or(|released| list.at >= released);
         let kept = self.ledger.portal_list()?.filter(after).and_then(|list| self.find(list, report));
         if let Some(record) = kept.filter(|record| is_of(record, report)) {
-            return Ok(record);
+            return Ok(Some(record));
         }
         match self.listed_since(report.created_at, report, Purpose::Record).await? {
-            Some(record) if is_of(&record, report) => Ok(record),
+            Some(record) if is_of(&record, report) => Ok(Some(record)),
             Some(record) => Err(hold(differs(&record, report))),
             None => match self.known.get(&report.site) {
                 Some(known) => Err(hold(unknown(known, report))),
-                None => Err(Trouble::NotThePortals),
+                None => Ok(None),
             },
         }
     }
@@ -55,29 +55,16 @@ impl Courier {
         let young = |list: &PortalList| list.at >= since;
         let list = match self.ledger.portal_list()?.filter(young) {
             Some(list) => list,
-            None => self.list(purpose).await?,
+            None => self.ask_for_list(purpose).await?,
         };
         Ok(self.find(list, report))
     }
 
-    async fn list(&self, purpose: Purpose<'_>) -> Result<PortalList, Trouble> {
-        let mut answer = self.ask_list(purpose).await?;
-        if matches!(answer, Err(Failure { next: Next::NewToken, .. })) {
-            self.portal.forget_token();
-            answer = self.ask_list(purpose).await?;
-        }
-        let list = as_list(answer?, Timestamp::now());
+    async fn ask_for_list(&self, purpose: Purpose<'_>) -> Result<PortalList, Trouble> {
+        let answer = super::list(&self.ledger, &self.portal, self.requests_per_week, purpose).await?;
+        let list = as_list(answer, Timestamp::now());
         self.ledger.keep_portal_list(&list)?;
         Ok(list)
-    }
-
-    async fn ask_list(&self, purpose: Purpose<'_>) -> Result<Result<Vec<Certificate>, Failure>, Trouble> {
-        self.portal.authorise().await?;
-        let spent = self.spend(purpose)?;
-        match self.portal.list().await {
-            Err(failure) if failure.next == Next::NewToken => Ok(Err(failure)),
-            outcome => self.settle(spent, outcome).map(Ok),
-        }
     }
 
     fn find(&self, list: PortalList, report: &Report) -> Option<PortalRecord> {

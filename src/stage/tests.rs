@@ -74,6 +74,9 @@ fn what_breaks_or_goes_leaves_what_was_published() {
     // Whole, but another set.
     std::fs::write(&bench.place.certificate, &first.fullchain_pem).unwrap();
     assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "changing");
+    // Whole, and renewed once more since it was looked at.
+    bench.renew();
+    assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "changing");
     std::fs::remove_dir_all(bench.place.certificate.parent().unwrap()).unwrap();
     assert_eq!(bench.stage.publish(&bench.place, &next).unwrap_err().code, "missing");
     assert_eq!(bench.published(), (first.fullchain_pem, first.key_pem));

@@ -198,6 +198,34 @@ impl Host {
         index
     }
 
+    /// A certificate that the portal issues, ended `left` from now, in the layout of the portal's own client below
+    /// `rcl`, and in nginx's configuration, which is not loaded yet.
+    pub fn add_portals_own(&self, id: i64, name: &str, left: jiff::SignedDuration) -> PathBuf {
+        let end = (jiff::Timestamp::now() + left).to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        let installed = Some("2026-01-01T00:00:00".to_owned());
+        let record = Record { remote_create_date: installed, ..Record::new(id, name) };
+        self.portal.add_certificate(record.expires(end).issued());
+        let pair = self.portal.issued(id).unwrap();
+        let folder = self.path().join("rcl").join(name.replace('.', "-"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (file, text) in [
+            ("privateKey.key", &pair.key_pem),
+            ("primaryCertificate.crt", &pair.leaf_pem),
+            ("caBundle.crt", &pair.chain_pem),
+            ("fullChainCertificate.crt", &pair.fullchain_pem),
+        ] {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        let block = format!(
+            "server {{ listen {} ssl; server_name {name}; ssl_certificate {:?}; ssl_certificate_key {:?}; }}\n",
+            self.nginx.endpoint(),
+            folder.join("fullChainCertificate.crt"),
+            folder.join("privateKey.key"),
+        );
+        self.set_vhost(name, Some(&block));
+        folder
+    }
+
     /// The `server` block of a site.
     pub fn block(&self, site: usize) -> String {
         let Site { name, layout, .. } = &self.sites[site];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use certhook_test_support::portal::{Action, FileKind, How, Record, Spoil, Trouble, What};
 use certhook_test_support::wire;
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::host::{Extra, Host, states};
@@ -33,26 +34,7 @@ fn looping(count: usize) -> Host {
     };
     let host = Host::with(&[], extra);
     for site in 0..count {
-        let end = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(240))
-            .to_zoned(jiff::tz::TimeZone::UTC);
-        let installed = Some("2026-01-01T00:00:00".to_owned());
-        let record = Record { remote_create_date: installed, ..Record::new(id(site), name(site)) };
-        host.portal.add_certificate(record.expires(end.datetime()).issued());
-        let pair = host.portal.issued(id(site)).unwrap();
-        let folder = folder(&host, site);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("privateKey.key"), &pair.key_pem).unwrap();
-        std::fs::write(folder.join("primaryCertificate.crt"), &pair.leaf_pem).unwrap();
-        std::fs::write(folder.join("caBundle.crt"), &pair.chain_pem).unwrap();
-        std::fs::write(folder.join("fullChainCertificate.crt"), &pair.fullchain_pem).unwrap();
-        let block = format!(
-            "server {{ listen {} ssl; server_name {}; ssl_certificate {:?}; ssl_certificate_key {:?}; }}\n",
-            host.nginx.endpoint(),
-            name(site),
-            folder.join("fullChainCertificate.crt"),
-            folder.join("privateKey.key"),
-        );
-        host.set_vhost(&name(site), Some(&block));
+        host.add_portals_own(id(site), &name(site), SignedDuration::from_hours(240));
     }
     host.nginx.hup();
     host.nginx.wait_idle();
@@ -184,8 +166,11 @@ fn a_download_that_is_spoilt_leaves_the_old_one_and_is_tried_again() {
 }
 
 #[test]
-fn what_the_portal_fails_to_renew_is_named() {
+fn what_the_portal_fails_to_renew_is_named_and_another_hosts_is_not_fetched() {
     let mut host = looping(2);
+    let elsewhere =
+        Record::new(999, "elsewhere.test").expires(host.portal.certificate(id(0)).unwrap().expiry_date);
+    host.portal.add_certificate(elsewhere.issued());
     let record = host.portal.certificate(id(1)).unwrap().fails_to_renew();
     host.portal.set_certificate(record);
     host.start_agent();
@@ -196,6 +181,9 @@ fn what_the_portal_fails_to_renew_is_named() {
     };
     assert_eq!((&of(0)["state"], &of(1)["state"]), (&"fetched".into(), &"failed".into()), "{status}");
     assert!(of(1)["error"].as_str().unwrap().contains("not renewed"), "{status}");
+    let all = status["renewal"]["certificates"].as_array().unwrap();
+    assert_eq!(all.iter().find(|one| one["name"] == "elsewhere.test").unwrap()["state"], "renewed");
+    assert!(!host.path().join("rcl/elsewhere-test").exists(), "another host's key");
     // At most four looks, and the list of the first start.
     assert!(asked(&host, What::List) <= 5, "{:?}", host.portal.journal());
     host.wait_until("the other one", || is_served(&host, 0));

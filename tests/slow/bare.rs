@@ -41,7 +41,12 @@ fn without_any_configuration_nginx_is_found_and_verified() {
         own.display(),
         prefix.display()
     );
-    let script = |verb: &str| format!("{start} && {certhook} {verb}; code=$?; {start} -s stop; exit $code");
+    let script = |verb: &str| {
+        format!(
+            "{start} && until grep -qs 'maste[r] process' /proc/[0-9]*/cmdline; do sleep 0.01; done; \
+             {certhook} {verb}; code=$?; {start} -s stop; exit $code"
+        )
+    };
     let output = alone(&script("verify --json"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let verdicts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

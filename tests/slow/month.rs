@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use certhook_test_support::portal::{Record, What};
+use certhook_test_support::portal::What;
 use certhook_test_support::wire;
 use jiff::{SignedDuration, Timestamp};
 
@@ -31,30 +31,7 @@ fn host() -> Host {
     let host = Host::with(&[], extra);
     for site in 0..CERTIFICATES {
         let id = FIRST + i64::try_from(site).unwrap();
-        let end = Timestamp::now() + SignedDuration::from_hours(90 * 24);
-        let installed = Some("2026-01-01T00:00:00".to_owned());
-        let record = Record { remote_create_date: installed, ..Record::new(id, name(site)) };
-        host.portal
-            .add_certificate(record.expires(end.to_zoned(jiff::tz::TimeZone::UTC).datetime()).issued());
-        let pair = host.portal.issued(id).unwrap();
-        let folder = host.path().join(format!("rcl/month{site}-test"));
-        std::fs::create_dir_all(&folder).unwrap();
-        for (file, text) in [
-            ("privateKey.key", &pair.key_pem),
-            ("primaryCertificate.crt", &pair.leaf_pem),
-            ("caBundle.crt", &pair.chain_pem),
-            ("fullChainCertificate.crt", &pair.fullchain_pem),
-        ] {
-            std::fs::write(folder.join(file), text).unwrap();
-        }
-        let block = format!(
-            "server {{ listen {} ssl; server_name {}; ssl_certificate {:?}; ssl_certificate_key {:?}; }}\n",
-            host.nginx.endpoint(),
-            name(site),
-            folder.join("fullChainCertificate.crt"),
-            folder.join("privateKey.key"),
-        );
-        host.set_vhost(&name(site), Some(&block));
+        host.add_portals_own(id, &name(site), SignedDuration::from_hours(90 * 24));
     }
     host.nginx.hup();
     host.nginx.wait_idle();

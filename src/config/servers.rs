@@ -1,0 +1,136 @@
+//! `[server.NAME]`, key by key.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::parts::{Reload, SECOND, path};
+use super::raw::{At, File, Section};
+use super::{Kind, Nginx, Server};
+
+pub(super) fn default_server() -> Server {
+    Server {
+        name: "nginx".to_owned(),
+        line: 0,
+        kind: Kind::Nginx(Nginx::default()),
+        reload: Reload::Signal,
+        verify_timeout: 10 * SECOND,
+        reload_timeout: 60 * SECOND,
+        min_interval: Duration::ZERO,
+        max_draining: None,
+        stage: None,
+    }
+}
+
+pub(super) fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option<Server> {
+    let line = section.line;
+    let kind = section.string("kind");
+    let reload_given = section.has("reload");
+    let reload = section.string_or_strings("reload");
+    let verify_timeout = section.duration("verify_timeout", 10 * SECOND);
+    let reload_timeout = section.duration("reload_timeout", 60 * SECOND);
+    let min_interval = section.duration("min_interval", Duration::ZERO);
+    let max_draining = section.integer("max_draining", 1..1_000_000).map(|at| at.value);
+    let stage_given = section.has("stage");
+    let stage = path(file, section.string("stage"));
+    let kind_name = kind.as_ref().map_or("nginx", |at| at.value.as_str());
+    let kind_line = kind.as_ref().map_or(line, |at| at.line);
+    let kind = match kind_name {
+        "nginx" => {
+            let nginx = nginx(file, &mut section);
+            Some(Kind::Nginx(nginx))
+        }
+        "command" => Some(Kind::Command),
+        "iis" => {
+            file.mistake(
+                kind_line,
+                "not_yet",
+                "kind = \"iis\" cannot be done by this version yet",
+                "use \"nginx\" or \"command\"",
+            );
+            return None;
+        }
+        other => {
+            let message = format!("kind = {other:?} is not a kind of server");
+            file.mistake(kind_line, "bad_value", message, "use \"nginx\" or \"command\"");
+            // Its other keys are read all the same: their mistakes are told at once.
+            nginx(file, &mut section);
+            None
+        }
+    };
+    section.close();
+    let kind = kind?;
+    if reload_given && reload.is_none() {
+        return None;
+    }
+    let reload = reload_of(file, line, &kind, reload)?;
+    if stage_given && stage.is_none() {
+        return None;
+    }
+    Some(Server {
+        name,
+        line,
+        kind,
+        reload,
+        verify_timeout,
+        reload_timeout,
+        min_interval,
+        max_draining: max_draining.and_then(|most| usize::try_from(most).ok()),
+        stage,
+    })
+}
+
+fn nginx(file: &File<'_>, section: &mut Section<'_, '_>) -> Nginx {
+    let discover = section.boolean("discover").is_some_and(|at| at.value);
+    let unit = section.string("unit").and_then(|at| unit(file, at));
+    let mut file_at = |key| path(file, section.string(key));
+    Nginx {
+        discover,
+        binary: file_at("binary"),
+        config: file_at("config"),
+        prefix: file_at("prefix"),
+        unit,
+        pid_file: file_at("pid_file"),
+        pre_check: section.boolean("pre_check").is_some_and(|at| at.value),
+    }
+}
+
+/// It becomes an argument of `systemctl`.
+fn unit(file: &File<'_>, at: At<String>) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    if at.value.chars().all(fits) && !at.value.starts_with('-') {
+        return Some(at.value);
+    }
+    let message = format!("unit = {:?} is not the name of a unit", at.value);
+    file.mistake(at.line, "bad_value", message, "write it like \"nginx.service\"");
+    None
+}
+
+fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<String>>>) -> Option<Reload> {
+    let words = given.as_ref().map(|at| (at.line, at.value.as_slice()));
+    match (kind, words) {
+        (Kind::Nginx(_), None) => Some(Reload::Signal),
+        (Kind::Nginx(_), Some((_, [word]))) if word == "signal" => Some(Reload::Signal),
+        (Kind::Nginx(_), Some((_, [word]))) if word == "systemd" => Some(Reload::Systemd),
+        (_, Some((_, words))) if Path::new(&words[0]).is_absolute() => Some(Reload::Command(words.to_vec())),
+        (_, Some((line, _))) => {
+            let message = "reload must name its program by its full path";
+            file.mistake(
+                line,
+                "bad_value",
+                message,
+                "write it like [\"/usr/bin/systemctl\", \"reload\", \"haproxy\"]",
+            );
+            None
+        }
+        (Kind::Command, None) => {
+            let message = "a server of kind \"command\" has no reload";
+            file.mistake(
+                line,
+                "missing_key",
+                message,
+                "add a line like reload = [\"/usr/bin/systemctl\", \"reload\", \"haproxy\"]",
+            );
+            None
+        }
+    }
+}

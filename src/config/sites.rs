@@ -1,0 +1,192 @@
+//! `[[site]]`, key by key, and what no two of them may share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::parts::{Servers, path_or_pattern};
+use super::raw::{self, At, File, Section};
+use super::{Ask, Config, Endpoint, KeyAt, Site, stars};
+
+pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Option<Site> {
+    let line = section.line;
+    section.later("pfx", "PFX files");
+    section.later("pfx_password_file", "PFX files");
+    section.later("bindings", "IIS bindings");
+    let name = section.string("name");
+    let id = section.integer("id", 1..i64::MAX);
+    let server_given = section.has("server");
+    let server = section.string("server");
+    let certificate = section.required("certificate", "\"/etc/ssl/contoso-com/fullchain.pem\"");
+    let certificate = certificate.and_then(|at| path_or_pattern(file, at));
+    let key = section.string("key");
+    let verify_given = section.has("verify");
+    let verify = section.asks("verify");
+    let stage_as_given = section.has("stage_as");
+    let stage_as = section.string("stage_as").and_then(|at| stage_as(file, at));
+    let hosts = section.strings("hosts").map_or_else(Vec::new, |at| at.value);
+    let report = section.boolean("report").is_none_or(|at| at.value);
+    section.close();
+
+    let server = match server {
+        Some(named) => server_named(file, servers, &named),
+        None if server_given => None,
+        None => only_server(file, servers, line),
+    };
+    let verify = match verify {
+        Some(given) => asks(file, given, &hosts),
+        None if verify_given => None,
+        // Told by the server's configuration.
+        None if server.is_some_and(|server| servers.sound[server].discovers()) => Some(Vec::new()),
+        None => no_verify(file, line),
+    };
+    let key = match key {
+        Some(At { value, .. }) if value.starts_with("engine:") || value.starts_with("store:") => {
+            Some(KeyAt::Elsewhere(value))
+        }
+        Some(at) => path_or_pattern(file, at).map(KeyAt::File),
+        None => certificate.clone().map(KeyAt::File),
+    };
+    if stage_as_given && stage_as.is_none() {
+        return None;
+    }
+    if let (Some(certificate), Some(KeyAt::File(key))) = (&certificate, &key) {
+        let of_one = name.is_some() || id.is_some() || stage_as.is_some();
+        pattern_fits(file, line, (certificate, key), of_one)?;
+    }
+    Some(Site {
+        line,
+        name: name.map(|at| at.value),
+        id: id.map(|at| at.value),
+        verify: verify?,
+        stage_as,
+        server: server?,
+        certificate: certificate?,
+        key: key?,
+        report,
+    })
+}
+
+/// A pattern stands for many sites: what belongs to one cannot be said of it.
+fn pattern_fits(
+    file: &File<'_>,
+    line: usize,
+    (certificate, key): (&Path, &Path),
+    of_one: bool,
+) -> Option<()> {
+    let count = stars(certificate);
+    if count != stars(key) {
+        let message = "certificate and key must have a * at the same places";
+        let remedy = "write them like \"/etc/ssl/*/fullchain.pem\" and \"/etc/ssl/*/privkey.pem\"";
+        file.mistake(line, "bad_pattern", message, remedy);
+        return None;
+    }
+    if count > 0 && of_one {
+        let message = "a pattern stands for many certificates, which cannot share name, id or stage_as";
+        file.mistake(line, "bad_pattern", message, "leave those out, or write the path out");
+        return None;
+    }
+    Some(())
+}
+
+fn server_named(file: &File<'_>, servers: &Servers, wanted: &At<String>) -> Option<usize> {
+    let At { value, line } = wanted;
+    if !servers.names.contains(value) {
+        let remedy = format!("name one of: {}", servers.names.join(", "));
+        file.mistake(*line, "unknown_server", format!("there is no [server.{value}]"), remedy);
+    }
+    servers.sound.iter().position(|server| server.name == *value)
+}
+
+fn only_server(file: &File<'_>, servers: &Servers, line: usize) -> Option<usize> {
+    if servers.names.len() > 1 {
+        let remedy = format!("add server = one of: {}", servers.names.join(", "));
+        file.mistake(line, "missing_key", "a site must say which server it belongs to", remedy);
+    }
+    (servers.sound.len() == 1).then_some(0)
+}
+
+fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Ask>> {
+    file.mistake(
+        line,
+        "no_verify",
+        "the site has no verify: whether its certificate is served could not be proved",
+        "say where the server listens, like verify = [\"127.0.0.1:443\"]",
+    );
+    None
+}
+
+fn asks(file: &File<'_>, given: Vec<raw::Ask>, of_all: &[String]) -> Option<Vec<Ask>> {
+    let parsed = given.into_iter().map(|raw::Ask { at: At { value, line }, hosts }| {
+        let endpoint = Endpoint::parse(&value);
+        if endpoint.is_none() {
+            let message = format!("verify: {value:?} is not an address");
+            let remedy = "write it like \"127.0.0.1:443\", \"[::1]:443\" or \"unix:/run/nginx.sock\"";
+            file.mistake(line, "bad_value", message, remedy);
+        }
+        Some(Ask { endpoint: endpoint?, hosts: hosts.unwrap_or_else(|| of_all.to_vec()) })
+    });
+    parsed.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// It becomes the name of a link in the server's `stage`.
+fn stage_as(file: &File<'_>, at: At<String>) -> Option<String> {
+    let fits = at.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if fits && !at.value.starts_with('.') && at.value.len() <= 100 {
+        return Some(at.value);
+    }
+    let message = "stage_as may hold letters, digits, dots and dashes only, at most 100";
+    file.mistake(
+        at.line,
+        "bad_value",
+        message,
+        "write a name for the folder of the copy, like \"contoso.com\"",
+    );
+    None
+}
+
+/// Two sites of one name on one server could not be told apart, in `status` and in the ledger.
+pub(super) fn names_differ(file: &File<'_>, sites: &[&Site]) {
+    let same = |a: &Site, b: &Site| {
+        a.server == b.server && (a.label() == b.label() || a.certificate == b.certificate)
+    };
+    for (index, site) in sites.iter().enumerate() {
+        if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {
+            let message = format!("{} is a site already, at line {}", site.label(), first.line);
+            file.mistake(site.line, "same_site", message, "leave one of the two out, or the name of one");
+        }
+    }
+}
+
+/// Two sites whose copies had one name would replace each other's.
+pub(super) fn copies_differ(file: &File<'_>, config: &Config) {
+    let mut known = BTreeMap::new();
+    for site in &config.sites {
+        let Some(stage) = &config.servers[site.server].stage else { continue };
+        // What a pattern stands for is not known here.
+        if site.is_pattern() {
+            continue;
+        }
+        let copy = stage.join(site.copy_name());
+        if let Some(first) = known.insert(copy.clone(), site) {
+            let message =
+                format!("{} is the copy of another site already, at line {}", copy.display(), first.line);
+            file.mistake(site.line, "same_site", message, "give one of them stage_as = \"another-name\"");
+        }
+    }
+}
+
+/// A path may end as the key of another site does that has its server's name at the end.
+pub(super) fn keys_differ(file: &File<'_>, config: &Config) {
+    let mut known = BTreeMap::new();
+    for site in &config.sites {
+        let key = config.site_key(site);
+        match known.get(&key) {
+            None => drop(known.insert(key, site)),
+            Some(first) if first.certificate == site.certificate => {}
+            Some(first) => {
+                let message = format!("{key} stands for another site already, at line {}", first.line);
+                file.mistake(site.line, "same_site", message, "give the file or the server another name");
+            }
+        }
+    }
+}
