@@ -50,6 +50,8 @@ impl Token {
 #[derive(Default)]
 pub(super) struct Tokens {
     kept: Mutex<Option<Token>>,
+    /// Whoever wants one while it is being asked for waits for that one: the login service counts too.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Tokens {
@@ -58,6 +60,10 @@ impl Tokens {
     where
         F: Future<Output = Result<Token, Failure>>,
     {
+        if let Some(good) = self.good() {
+            return Ok(good);
+        }
+        let _alone = self.asking.lock().await;
         if let Some(good) = self.good() {
             return Ok(good);
         }

@@ -91,6 +91,8 @@ fn the_loop_closes_with_few_requests() {
     told.sort_unstable();
     assert_eq!(told, [300, 301, 302]);
     assert_no_secret_left_the_portal(&host);
+    let tokens = host.portal.journal().iter().filter(|entry| entry.what == What::Token).count();
+    assert_eq!(tokens, 1, "whoever reports and whoever renews share one");
     let (history, _) = host.json(&["history", "--json", "--site", "loop1.test"]);
     let events: Vec<&str> =
         history.as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
