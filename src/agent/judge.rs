@@ -57,7 +57,7 @@ fn not_served(sighting: &Sighting, older: bool) -> Problem {
         return Problem::new(
             "stale",
             format!("{endpoint} still serves another certificate for {host} than the one on disk"),
-            "see the server's error log, and that it uses this very file",
+            "see the server's error log, that it uses this very file, and that it has no other certificate for the same names and kind of key",
         );
     }
     Problem::new(
