@@ -22,7 +22,7 @@ use counted::{settle, spent_until};
 pub use records::{Known, as_list};
 
 /// The longest pause between two attempts, unless the portal asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// How long an idle courier sleeps at most, lest a clock set back keep a report waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// At the first start one list serves all sites, of which some are seen a little later than others.
@@ -217,7 +217,7 @@ fn must_hold(failure: &Failure, report: &Report) -> bool {
 }
 
 /// Doubles with each failure, with up to a half more by chance, so that many hosts do not come at once.
-fn pause(first: Duration, failures: u32) -> Duration {
+pub fn pause(first: Duration, failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.min(24)).min(LONGEST_PAUSE.mul_f64(2.0 / 3.0));
     doubled + doubled.mul_f64(0.5 * fastrand::f64())
 }

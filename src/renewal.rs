@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::config;
-use crate::courier::{self, Trouble, as_list};
+use crate::courier::{self, LONGEST_PAUSE, Trouble, as_list};
 use crate::crash;
 use crate::fetch::{Fetcher, Format};
 use crate::ledger::{
@@ -32,8 +32,6 @@ use crate::portal::{Certificate, Failure, Next, Portal};
 const LOOKS: [u32; 4] = [1, 2, 4, 8];
 /// The pause after the first failure; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// The longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// So often the downloads of one renewal are begun again.
 const MOST_FETCHES: u32 = 3;
 /// Nothing sleeps longer, lest a clock set back keep it waiting.
@@ -289,7 +287,7 @@ impl Renewer {
         let now = Timestamp::now();
         match failed {
             Some(problem) if renewal.failures + 1 < MOST_FETCHES => {
-                let next = now + doubled(renewal.failures);
+                let next = now + courier::pause(FIRST_PAUSE, renewal.failures);
                 self.ledger.move_renewal(renewal, Stage::Fetching, next, Some(&problem))?;
             }
             failed => {
@@ -358,11 +356,5 @@ fn pause(failures: u32, failure: &Failure) -> Duration {
         Next::Again(asked) => asked.unwrap_or_default(),
         Next::NewToken | Next::Hold => Duration::ZERO,
     };
-    doubled(failures).max(asked)
-}
-
-/// Doubled with each failure, with up to a half more by chance.
-fn doubled(failures: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE.mul_f64(2.0 / 3.0));
-    pause.mul_f64(1.0 + 0.5 * fastrand::f64())
+    courier::pause(FIRST_PAUSE, failures).max(asked)
 }

@@ -56,7 +56,6 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let into = arguments.into.as_deref().or(configured).unwrap_or(Path::new(INTO));
     let certificates = list::ask(config, portal).await?;
     let wanted = choose(&certificates, &arguments.names, format)?;
-    // Another owner than certhook's user is for the configuration to say, once it can.
     let owner =
         config.renewal.as_ref().and_then(|renewal| renewal.owner.as_deref()).and_then(platform::owner);
     let fetcher = Fetcher::new(portal.timeout, owner);

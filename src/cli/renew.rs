@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::{Outcome, Result, say, say_json, show};
+use super::{Outcome, Result, list, say, say_json, show};
 use crate::config::{Config, Renewal, parse_duration};
 use crate::ledger::{Ledger, Progress, Scheduled};
 use crate::portal::{Certificate, Portal};
@@ -54,9 +54,7 @@ impl From<&Certificate> for Entry {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let Some(portal) = &config.portal else {
-        return Err(Problem::new("no_portal", "there is no [portal] in the configuration", "add one"));
-    };
+    let portal = list::portal(config)?;
     let wait = arguments.wait.unwrap_or(Duration::from_secs(15 * 60));
     let renewal = Renewal {
         line: 0,
