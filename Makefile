@@ -1,7 +1,7 @@
 # certhook's own chores. Each works on a clean machine with a Rust toolchain; `test` and `demo` install
 # what they need with apt-get when it is missing, and are quiet when it is there.
 
-.PHONY: help test demo fmt lint unit slow writers soak fuzz release tools simulator clean
+.PHONY: help test demo fmt lint unit slow writers soak fuzz release deb rpm packages lifecycle manuals tools simulator clean
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -45,6 +45,21 @@ fuzz: ## each fuzz target for FUZZ_SECONDS=60; what is found stays in fuzz/artif
 
 release: ## the program, as it is shipped
 	cargo build --release --locked
+
+deb: ## the Debian package, for every distribution since glibc 2.28, into target/packages
+	packaging/package.sh deb
+
+rpm: ## the same as an rpm
+	packaging/package.sh rpm
+
+packages: ## both, the same as a tarball, and their sums
+	packaging/package.sh all
+
+lifecycle: ## the packages in booted Debian 11, 12 and 13: install, upgrade, purge, the main job (as root)
+	packaging/lifecycle.sh
+
+manuals: ## the manual pages and completions anew, from --help and the sample configuration
+	cargo run --quiet -p certhook-manual -- packaging
 
 simulator: ## the portal's simulator, to play with by hand
 	cargo run --quiet -p certhook-test-support --bin portal-simulator

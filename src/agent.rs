@@ -75,6 +75,8 @@ pub const ACCEPTED: Duration = Duration::from_millis(120);
 pub const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// A reload waits for nothing any more so long before the served certificate ends.
 pub const LAST_MINUTE: Duration = Duration::from_secs(60);
+/// A reload that is told of so soon after one of certhook's own is that one.
+pub const OWN: Duration = Duration::from_secs(5);
 
 /// A site. No two that the agent ever had have the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +97,9 @@ pub enum Cause {
     Missed,
     /// Somebody asked (start, rescan, `sync`): the wire is to be asked too.
     Asked,
+    /// Somebody says that the server was reloaded: the wire is to be asked, and no more than that. A server whose
+    /// reload tells certhook of itself must not be reloaded for ever.
+    Reloaded,
 }
 
 /// What happened.
@@ -102,7 +107,8 @@ pub enum Cause {
 pub enum Event {
     /// Look at one site.
     Look(SiteId, Cause),
-    /// Look at every site: lost events, a rescan, `sync`, the start.
+    /// Look at every site: lost events, a rescan, `sync`, the start. Of [`Cause::Reloaded`], at those whose server
+    /// certhook has not just reloaded itself.
     LookAtAll(Cause),
     /// A site's files were read.
     Inspected(SiteId, Result<Seen, Incomplete>),
@@ -347,8 +353,17 @@ impl Agent {
     }
 
     fn look_at_all(&mut self, now: Instant, cause: Cause) {
+        let passed_over =
+            |server: &ServerId| cause == Cause::Reloaded && self.has_just_reloaded(now, *server);
+        let servers: BTreeSet<ServerId> =
+            (0..self.servers.len()).map(ServerId).filter(|server| !passed_over(server)).collect();
+        for server in servers.iter().filter(|_| cause == Cause::Reloaded) {
+            self.loaded_by_others(now, *server);
+        }
         for site in self.sites.ids() {
-            self.look(now, site, cause);
+            if servers.contains(&self.sites[site].server) {
+                self.look(now, site, cause);
+            }
         }
         // Lost events are no reason to ask the wire later than it would be.
         if cause == Cause::Asked {

@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::platform;
@@ -39,9 +39,9 @@ struct Arguments {
     /// How much is logged.
     #[arg(long, global = true, value_enum, value_name = "LEVEL")]
     log_level: Option<Level>,
-    /// How log lines look.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
-    log_format: Format,
+    /// How log lines look; under systemd they go to the journal with their fields unless this is said.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -91,6 +91,11 @@ impl From<bool> for Outcome {
     }
 }
 
+/// The command line as `--help` tells it, for the manual and the completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -106,15 +111,19 @@ pub fn run() -> ExitCode {
     let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
     telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
     let looks_only = matches!(arguments.verb, Verb::Discover(_) | Verb::Verify(_));
-    let config = if looks_only && is_none_yet(&arguments.config) {
-        Ok(Config::of_any_nginx())
-    } else {
-        Config::load(&arguments.config)
+    let config = match Config::load(&arguments.config) {
+        Err(mistakes)
+            if looks_only && (is_none_yet(&arguments.config) || mistakes.say_nothing_is_configured()) =>
+        {
+            Ok(Config::of_any_nginx())
+        }
+        config => config,
     };
     let outcome = match config {
         Ok(config) => perform(arguments.verb, config),
         Err(mistakes) => match arguments.verb {
             Verb::Check(options) => check::mistaken(&options, &mistakes),
+            Verb::Run if mistakes.say_nothing_is_configured() => run::without_configuration(&mistakes),
             _ => {
                 complain(&mistakes.to_string());
                 Outcome::Wrong

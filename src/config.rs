@@ -4,6 +4,7 @@
 
 mod copy;
 mod endpoint;
+mod outlets;
 mod parts;
 mod portal;
 mod raw;
@@ -11,6 +12,7 @@ mod servers;
 mod sites;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub renewal: Option<Renewal>,
     /// How files are watched.
     pub watch: Watch,
+    /// Without it nobody is given numbers.
+    pub metrics: Option<Metrics>,
+    /// Without it nobody is told of problems.
+    pub alert: Option<Alert>,
     /// The servers, in the file's order; at least one.
     pub servers: Vec<Server>,
     /// The sites, in the file's order.
@@ -95,6 +101,37 @@ pub struct Watch {
     pub rescan: Duration,
     /// Between looks at folders that give no events.
     pub poll: Duration,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Its line.
+    pub line: usize,
+    /// Where they go.
+    pub to: MetricsTo,
+}
+
+/// Where metrics go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetricsTo {
+    /// Into a file that another program hands on.
+    File(PathBuf),
+    /// To whoever on this host asks this address.
+    Listen(SocketAddr),
+}
+
+/// `[alert]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Its line.
+    pub line: usize,
+    /// The program that tells somebody, by its full path, and its arguments.
+    pub command: Vec<String>,
+    /// How long a problem must last to be told.
+    pub after: Duration,
+    /// From one run of the command to the next, at least.
+    pub min_interval: Duration,
 }
 
 /// `[server.NAME]`
@@ -212,6 +249,13 @@ impl std::fmt::Display for Mistake {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// Whether the file is there and has nothing in it yet, as a package installs it.
+    pub fn say_nothing_is_configured(&self) -> bool {
+        self.0.iter().all(|mistake| mistake.problem.code == parts::NOT_CONFIGURED)
+    }
+}
 
 impl Config {
     /// Reads and parses the file at `path`.

@@ -25,6 +25,9 @@ pub enum Request {
     Sync {
         /// Send held reports again.
         retry: bool,
+        /// It comes from a reload of the server by somebody else.
+        #[serde(default)]
+        reloaded: bool,
         /// How long to wait for the end.
         wait_ms: u64,
     },

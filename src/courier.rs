@@ -57,15 +57,19 @@ pub struct Courier {
     failures: Cell<u32>,
     /// Until then nothing is sent, also not what came meanwhile.
     resume_at: Cell<Option<Instant>>,
+    /// Called when a report stands otherwise than before.
+    told: Box<dyn Fn() + Send>,
 }
 
 impl Courier {
-    /// `known` has what the configuration says of each site that it names, by its key.
+    /// `known` has what the configuration says of each site that it names, by its key. `told` is called when a
+    /// report stands otherwise than before.
     pub fn new(
         ledger: Ledger,
         portal: Arc<Portal>,
         config: &crate::config::Portal,
         known: HashMap<String, Known>,
+        told: Box<dyn Fn() + Send>,
     ) -> Self {
         Self {
             ledger,
@@ -76,6 +80,7 @@ impl Courier {
             answered: RefCell::default(),
             failures: Cell::new(0),
             resume_at: Cell::new(None),
+            told,
         }
     }
 
@@ -126,6 +131,7 @@ impl Courier {
                 Ok(()) => self.failures.set(0),
                 Err(trouble) => self.put_off(&report, trouble)?,
             }
+            (self.told)();
         }
     }
 

@@ -7,33 +7,36 @@ mod perform;
 mod record;
 mod reload;
 mod report;
+mod reread;
+mod sending;
 mod waiters;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
 use crate::agent::{Agent, Cause, Event, ServerSetup, SiteId, Tuning};
 use crate::config::Config;
 use crate::control::{Call, Request};
-use crate::courier::{Courier, Known, Order};
+use crate::courier::Order;
 use crate::ledger::Ledger;
-use crate::platform::StopSignals;
-use crate::portal::Portal as Client;
+use crate::outlets::Shared;
+use crate::platform::{Manager, RereadSignal, StopSignals};
 use crate::problem::Problem;
-use crate::renewal::Renewer;
 use crate::roster;
 use crate::status::Status;
 use crate::watch::{Hint, Topic, Watcher};
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
+use reread::Next;
+use sending::courier;
 use waiters::Waiters;
 
 /// Handshakes of several sites at once; each site's are one after the other.
@@ -48,16 +51,25 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What kept it from starting.
 pub async fn serve(config: Config) -> Result<(), Problem> {
-    let mut stop = StopSignals::new()
-        .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
+    let (stop, reread) = (StopSignals::new().map_err(no_signals)?, RereadSignal::new().map_err(no_signals)?);
     let claim = Claim::take(&config.state_dir, LOCK_PATIENCE).await?;
     let (sender, calls) = mpsc::unbounded_channel();
+    let outlets = sender.clone();
     let (end, ended) = oneshot::channel();
     let keeping = tokio::spawn(claim.keep(config.watch.poll, sender, ended));
-    let mut daemon = Daemon::new(config);
+    let mut orders = Orders { stop, reread: Some(reread), calls: Some(calls) };
+    let shared = Arc::new(Shared::new(Timestamp::now()));
+    let mut daemon = Daemon::new(config, None, shared);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
     daemon.feed(Event::LookAtAll(Cause::Asked));
-    daemon.turn(Some(calls), &mut stop).await;
+    daemon.open_outlets(&outlets, None);
+    daemon.manager.ready();
+    while let Some(config) = daemon.turn(&mut orders).await {
+        daemon = daemon.succeed(*config, &outlets);
+        tracing::info!(sites = daemon.sites.len(), "the configuration was read again");
+        daemon.manager.ready();
+    }
+    daemon.manager.stops();
     drop(end);
     let claim = keeping.await;
     daemon.end().await;
@@ -71,11 +83,10 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
 /// # Errors
 /// What kept it from starting.
 pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
-    let mut stop = StopSignals::new()
-        .map_err(|error| Problem::new("signals", error.to_string(), "see the system's log"))?;
-    let mut daemon = Daemon::new(config);
+    let mut orders = Orders { stop: StopSignals::new().map_err(no_signals)?, reread: None, calls: None };
+    let mut daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())));
     let mut outcome = daemon.sync_locally(retry, wait);
-    daemon.turn(None, &mut stop).await;
+    daemon.turn(&mut orders).await;
     let status = outcome.try_recv();
     daemon.end().await;
     drop(lock);
@@ -88,6 +99,18 @@ pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Re
     })?;
     status.agent = crate::status::Agent { running: false, pid: None, version: None };
     Ok(status)
+}
+
+fn no_signals(error: std::io::Error) -> Problem {
+    Problem::new("signals", error.to_string(), "see the system's log")
+}
+
+/// Whom the loop obeys.
+struct Orders {
+    stop: StopSignals,
+    /// An agent's only: a pass has one configuration.
+    reread: Option<RereadSignal>,
+    calls: Option<mpsc::UnboundedReceiver<Call>>,
 }
 
 /// One site, as the loop needs it.
@@ -122,16 +145,32 @@ struct Daemon {
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
     waiters: Waiters,
+    manager: Manager,
+    /// Held by whatever changes something outside: a reload, a record.
+    acting: Arc<()>,
+    /// What the loop and its outlets tell each other, for as long as the process lives.
+    shared: Arc<Shared>,
+    /// Whatever may be told outside has changed. Without it the outlets come to their end.
+    changes: watch::Sender<u64>,
+    outlets: Option<JoinHandle<()>>,
+    /// Another configuration was read: what is under way comes to its end before it.
+    next: Option<Next>,
+    /// Why the configuration's file is not what is gone by.
+    config_problem: Option<Problem>,
 }
 
 impl Daemon {
-    fn new(config: Config) -> Self {
+    /// Reports go out when the courier of an earlier configuration has ended.
+    fn new(config: Config, earlier: Option<oneshot::Receiver<()>>, shared: Arc<Shared>) -> Self {
         let ledger = Arc::new(Ledger::at(&config.state_dir));
         let setups: Vec<ServerSetup> = config.servers.iter().map(setup_of).collect();
         let tuning = Tuning { settle: config.watch.settle, rescan: config.watch.rescan };
         let (hint_sender, hints) = mpsc::unbounded_channel();
         let (result_sender, results) = mpsc::unbounded_channel();
         let (news_sender, news) = mpsc::unbounded_channel();
+        let teller = news_sender.clone();
+        // The loop is gone only when certhook ends, or goes on with another configuration.
+        let told = move || drop(teller.send(News::Reported));
         let mut daemon = Self {
             agent: Agent::new(tuning, &setups),
             sites: BTreeMap::new(),
@@ -141,36 +180,56 @@ impl Daemon {
             results,
             result_sender,
             news,
-            courier: courier(&config),
+            courier: courier(&config, earlier, told),
             ledger,
+            shared,
+            changes: watch::Sender::new(0),
+            outlets: None,
             probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             notes: JoinSet::new(),
             waiters: Waiters::default(),
+            manager: Manager::default(),
+            acting: Arc::default(),
+            next: None,
+            config_problem: None,
             config,
         };
         daemon.discover_first();
         daemon
     }
 
-    /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered.
-    async fn turn(&mut self, mut calls: Option<mpsc::UnboundedReceiver<Call>>, stop: &mut StopSignals) {
+    /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered; with
+    /// the configuration to go on with, if that is what it ended for.
+    async fn turn(&mut self, orders: &mut Orders) -> Option<Box<Config>> {
         let mut next_poll = Instant::now() + self.config.watch.poll;
+        let beats = orders.calls.as_ref().and_then(|_| self.manager.wants_a_beat_every());
+        let mut next_beat = beats.map(|_| Instant::now());
         loop {
+            if let Some(config) = self.next_configuration() {
+                return Some(config);
+            }
             self.answer_waiters();
-            if calls.is_none() && self.waiters.is_empty() {
-                return;
+            if orders.calls.is_none() && self.waiters.is_empty() {
+                return None;
             }
             let poll = (self.watcher.polled() > 0).then_some(next_poll);
-            let deadlines =
-                [self.agent.next_deadline(), self.waiters.next_deadline(), self.next_look_at_servers(), poll];
+            let deadlines = [
+                self.agent.next_deadline(),
+                self.waiters.next_deadline(),
+                self.next_look_at_servers(),
+                poll,
+                next_beat,
+                self.next_look_at_what_acts(),
+            ];
             let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 biased;
-                () = stop.wait() => return,
+                () = orders.stop.wait() => return None,
+                () = hang_up(orders.reread.as_mut()) => self.reread(),
                 Some(event) = self.results.recv() => self.feed(event),
                 Some(hint) = self.hints.recv() => self.hinted(hint),
                 Some(news) = self.news.recv() => self.heard(news),
-                Some(call) = receive(calls.as_mut()) => self.called(call),
+                Some(call) = receive(orders.calls.as_mut()) => self.called(call),
                 Some(waiter) = self.waiters.flushed() => self.waiters.mark_flushed(waiter),
                 () = until(deadline) => {
                     if poll.is_some_and(|at| at <= Instant::now()) {
@@ -182,6 +241,11 @@ impl Daemon {
                     self.look_at_servers();
                     self.feed(Event::Tick);
                 }
+            }
+            // From nowhere but here: it tells that this loop turns.
+            if let (Some(every), Some(_)) = (beats, next_beat.filter(|at| *at <= Instant::now())) {
+                self.manager.beat();
+                next_beat = Some(Instant::now() + every);
             }
             while self.notes.try_join_next().is_some() {}
         }
@@ -214,8 +278,8 @@ impl Daemon {
                 // Whoever asked may have left.
                 let _ = call.answer.send(self.status());
             }
-            Request::Sync { retry, wait_ms } => {
-                self.sync(retry, Duration::from_millis(wait_ms), call.answer);
+            Request::Sync { retry, reloaded, wait_ms } => {
+                self.sync(retry, reloaded, Duration::from_millis(wait_ms), call.answer);
             }
         }
     }
@@ -230,6 +294,11 @@ impl Daemon {
                     "a request to the portal was still under way; it is made again at the next start"
                 );
             }
+        }
+        drop(self.changes);
+        if let Some(outlets) = self.outlets.take() {
+            // An alert that is being told has time to be.
+            let _ = timeout(GOODBYE + GOODBYE, outlets).await;
         }
         let all_noted = async { while self.notes.join_next().await.is_some() {} };
         // What is not noted is seen again at the next start.
@@ -246,52 +315,16 @@ fn setup_of(server: &crate::config::Server) -> ServerSetup {
     }
 }
 
-/// The courier on a thread of its own, and what becomes true when it has ended.
-fn courier(config: &Config) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
-    let portal = config.portal.as_ref()?;
-    let known = |site: &crate::config::Site| Known { name: site.name.clone(), id: site.id };
-    let known: HashMap<String, Known> =
-        config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();
-    let (orders, receiver) = mpsc::unbounded_channel();
-    let (done, ended) = oneshot::channel();
-    let client = Arc::new(Client::new(portal.clone()));
-    let courier = Courier::new(Ledger::at(&config.state_dir), Arc::clone(&client), portal, known);
-    let renewer = config.renewal.as_ref().map(|renewal| {
-        let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
-        Renewer::new(Ledger::at(&config.state_dir), client, (renewal, portal), wanted)
-    });
-    let work = move || {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(async {
-                let (end, ended) = oneshot::channel();
-                let report = async {
-                    courier.run(receiver).await;
-                    drop(end);
-                };
-                let renew = async {
-                    if let Some(renewer) = renewer {
-                        renewer.run(ended).await;
-                    }
-                };
-                tokio::join!(report, renew);
-            }),
-            Err(error) => tracing::error!(%error, "the courier cannot work"),
-        }
-        // Whoever waited for it may be gone.
-        let _ = done.send(());
-    };
-    match std::thread::Builder::new().name("courier".into()).spawn(work) {
-        Ok(_) => Some((orders, ended)),
-        Err(error) => {
-            tracing::error!(%error, "the courier cannot be started; nothing is reported until the next start");
-            None
-        }
-    }
-}
-
 async fn receive(calls: Option<&mut mpsc::UnboundedReceiver<Call>>) -> Option<Call> {
     match calls {
         Some(calls) => calls.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn hang_up(signal: Option<&mut RereadSignal>) {
+    match signal {
+        Some(signal) => signal.wait().await,
         None => std::future::pending().await,
     }
 }

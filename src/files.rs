@@ -104,6 +104,29 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Puts a file for all to read in the place of what is there, in one step. It is not waited for to be on disk: it is
+/// for what is written anew at each start.
+///
+/// # Errors
+/// The system's; what was there is as it was.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Programs that take every file of the folder go by the end of its name.
+    let new = path.with_file_name(format!(".{name}.new"));
+    // Whatever was left there: a link that somebody planted is not followed.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = platform::create_new(&new, false)?;
+    let written = file.write_all(bytes).and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        // Best effort: the next time removes it too.
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
 /// One buffer from the beginning, so that no copy of a key is left behind by growing it.
 fn read_bounded(file: &File, expected: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let capacity = usize::try_from(expected).unwrap_or(0) + 4096;
@@ -138,5 +161,30 @@ mod tests {
         assert_eq!(read(&path).unwrap().bytes.len(), 1 << 20);
         std::fs::write(&path, vec![b'a'; (1 << 20) + 1]).unwrap();
         assert!(matches!(read(&path), Err(ReadError::TooLarge(_))));
+    }
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_for_all_to_read() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.prom");
+        std::fs::write(folder.path().join("other"), "other").unwrap();
+        std::os::unix::fs::symlink("other", folder.path().join(".x.prom.new")).unwrap();
+        replace(&path, b"one").unwrap();
+        let reader = File::open(&path).unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "one", "who reads keeps what it opened");
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!((metadata.permissions().mode() & 0o7777, metadata.nlink()), (0o644, 1));
+        assert_eq!(
+            std::fs::read(folder.path().join("other")).unwrap(),
+            b"other",
+            "no planted link is followed"
+        );
+        // A folder in its place: nothing is left beside it.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(replace(&taken, b"x").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -3,6 +3,7 @@
 //! A second process may read and write at the same time. What is acknowledged here survives a power cut
 //! (WAL with `synchronous=FULL`). Times come in as data.
 
+mod alerts;
 mod budget;
 mod history;
 mod records;
@@ -21,14 +22,19 @@ use crate::agent::{How, Recorded};
 use crate::certificate::Fingerprint;
 use crate::platform;
 use crate::problem::Problem;
+pub use alerts::Case;
 pub use budget::{Purpose, Refusal, Spent, Usage};
-pub use history::Entry;
+pub use history::{Entry, Tally};
 pub use records::{PortalList, PortalRecord};
 pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 2] = [include_str!("ledger/schema.sql"), include_str!("ledger/renewals.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("ledger/schema.sql"),
+    include_str!("ledger/renewals.sql"),
+    include_str!("ledger/alerts.sql"),
+];
 
 /// Another process's write is waited for so long.
 const BUSY: Duration = Duration::from_secs(10);

@@ -12,8 +12,10 @@
 //! `certificate` and not each other (but `courier → ledger, portal`); `agent → certificate → nothing of ours`.
 
 pub mod agent;
+pub mod alert;
 pub mod certificate;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod courier;
@@ -24,6 +26,8 @@ pub mod fetch;
 pub mod files;
 pub mod inspect;
 pub mod ledger;
+pub mod metrics;
+pub mod outlets;
 pub mod platform;
 pub mod portal;
 pub mod probe;

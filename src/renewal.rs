@@ -73,11 +73,13 @@ impl Renewer {
         }
     }
 
-    /// Works until `end` is dropped.
-    pub async fn run(self, mut end: oneshot::Receiver<()>) {
+    /// Works until `end` is dropped. `told` is called after each step.
+    pub async fn run(self, mut end: oneshot::Receiver<()>, told: impl Fn()) {
         crash::arm();
         loop {
-            let sleep = match self.step().await {
+            let stepped = self.step().await;
+            told();
+            let sleep = match stepped {
                 Ok(sleep) => {
                     self.failures.set(0);
                     sleep

@@ -1,5 +1,7 @@
 //! What `status --json` says: names and shapes that programs outside rely on.
 
+mod summary;
+
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +12,7 @@ use crate::certificate::{Fingerprint, Leaf};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
 use crate::problem::Problem;
+pub use summary::summary;
 
 /// The whole of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +28,15 @@ pub struct Status {
     pub watch: Watch,
     /// What keeps the ledger from being used, if anything.
     pub ledger_problem: Option<Problem>,
+    /// What keeps the metrics from being had, if anything.
+    #[serde(default)]
+    pub metrics_problem: Option<Problem>,
+    /// Why nobody could be told of the last problem, if so.
+    #[serde(default)]
+    pub alert_problem: Option<Problem>,
+    /// Why the configuration's file could not be taken over when it was to be read again.
+    #[serde(default)]
+    pub config_problem: Option<Problem>,
     /// The servers, in the configuration's order.
     #[serde(default)]
     pub servers: Vec<Server>,
@@ -151,6 +163,9 @@ pub struct Certificate {
 pub struct Served {
     /// SHA-256 of the leaf.
     pub fingerprint: String,
+    /// Its end.
+    #[serde(default)]
+    pub not_after: Option<Timestamp>,
     /// When it was seen.
     pub checked_at: Timestamp,
 }
@@ -214,7 +229,11 @@ impl Served {
         };
         let same = |leaf: &&Leaf| on_disk.is_some_and(|disk| disk.fingerprint == leaf.fingerprint);
         let leaf = seen().find(differs).or_else(|| seen().find(same)).or_else(|| seen().next())?;
-        Some(Self { fingerprint: leaf.fingerprint.to_string(), checked_at: whole_seconds(checked_at) })
+        Some(Self {
+            fingerprint: leaf.fingerprint.to_string(),
+            not_after: Some(leaf.not_after),
+            checked_at: whole_seconds(checked_at),
+        })
     }
 }
 
@@ -329,7 +348,13 @@ impl Status {
 
     /// What is wrong with more than one site, but for servers.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.watch.problem.iter().chain(&self.ledger_problem)
+        self.watch
+            .problem
+            .iter()
+            .chain(&self.ledger_problem)
+            .chain(&self.metrics_problem)
+            .chain(&self.alert_problem)
+            .chain(&self.config_problem)
     }
 }
 
@@ -343,3 +368,6 @@ pub fn display_name(site: &crate::config::Site, leaf: Option<&Leaf>) -> String {
     let hosts = leaf.map(|leaf| leaf.hosts.to_string()).filter(|hosts| !hosts.is_empty());
     site.name.clone().or(hosts).unwrap_or_else(|| site.certificate.display().to_string())
 }
+
+#[cfg(test)]
+pub(crate) mod samples;

@@ -1,4 +1,6 @@
-//! Logs: events with fields on standard error, as text or JSON.
+//! Logs: events with fields on standard error, as text or JSON; under systemd in the journal, with its fields.
+
+mod journal;
 
 use std::io::IsTerminal;
 
@@ -7,6 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::platform::Journal;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +37,8 @@ pub enum Level {
 }
 
 /// Begins logging. Only certhook's own events are logged: those of its libraries could hold what a request held.
-pub fn begin(level: Level, format: Format) {
+/// Without a format it is text, or, where standard error is systemd's journal, the journal's own.
+pub fn begin(level: Level, format: Option<Format>) {
     let level = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -42,17 +47,19 @@ pub fn begin(level: Level, format: Format) {
         Level::Trace => LevelFilter::TRACE,
     };
     let only_ours = Targets::new().with_target("certhook", level);
+    let registry = tracing_subscriber::registry().with(only_ours);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let colour =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = may_colour(&std::io::stderr());
+    let journal = if format.is_none() { Journal::of_standard_error() } else { None };
     // A second call (in tests) changes nothing.
-    let begun = match format {
-        Format::Text => {
-            tracing_subscriber::registry().with(only_ours).with(layer.with_ansi(colour)).try_init()
-        }
-        Format::Json => {
-            tracing_subscriber::registry().with(only_ours).with(layer.json().flatten_event(true)).try_init()
-        }
+    let _ = match (format, journal) {
+        (Some(Format::Json), _) => registry.with(layer.json().flatten_event(true)).try_init(),
+        (None, Some(journal)) => registry.with(journal::Layer::new(journal)).try_init(),
+        _ => registry.with(layer.with_ansi(colour)).try_init(),
     };
-    let _ = begun;
+}
+
+/// Whether colours are welcome there: on a terminal, unless `NO_COLOR` is set.
+pub fn may_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

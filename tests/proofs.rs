@@ -3,6 +3,8 @@
 
 #[path = "proofs/abuse.rs"]
 mod abuse;
+#[path = "proofs/alerts.rs"]
+mod alerts;
 #[path = "proofs/architecture.rs"]
 mod architecture;
 #[path = "proofs/checks.rs"]
@@ -21,10 +23,14 @@ mod discovery;
 mod fetch;
 #[path = "proofs/following.rs"]
 mod following;
+#[path = "proofs/hooks.rs"]
+mod hooks;
 #[path = "proofs/host.rs"]
 mod host;
 #[path = "proofs/main_job.rs"]
 mod main_job;
+#[path = "proofs/metrics.rs"]
+mod metrics;
 #[path = "proofs/network.rs"]
 mod network;
 #[path = "proofs/nginx.rs"]
@@ -35,6 +41,8 @@ mod refusals;
 mod renewal;
 #[path = "proofs/secrets.rs"]
 mod secrets;
+#[path = "proofs/service.rs"]
+mod service;
 #[path = "proofs/way.rs"]
 mod way;
 #[path = "proofs/wire.rs"]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::schedule::Key;
 use super::{
-    ACCEPTED, Action, Agent, COUNT_EVERY, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, Refused,
+    ACCEPTED, Action, Agent, COUNT_EVERY, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, OWN, Refused,
     ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
@@ -233,6 +233,13 @@ impl Agent {
     pub(super) fn loaded_by_others(&mut self, now: Instant, server: ServerId) {
         self.servers[server.0].loaded = Some((now, now));
         self.look_at_unserved(now, server, true);
+    }
+
+    /// Whether what is told of as a reload is one of certhook's own.
+    pub(super) fn has_just_reloaded(&self, now: Instant, id: ServerId) -> bool {
+        let server = &self.servers[id.0];
+        let last = server.begun.max(server.loaded.map(|(_, loaded)| loaded));
+        server.in_flight.is_some() || last.is_some_and(|last| now < last + OWN)
     }
 
     /// The sites of the reload in flight, if there is one.

@@ -1,5 +1,7 @@
 //! `certhook check`: the configuration and the host, every problem with its remedy.
 
+use std::io::ErrorKind::NotFound;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -7,6 +9,7 @@ use super::survey::{self, Census};
 use super::{Outcome, Result, say, say_json, show};
 use crate::agent::SiteId;
 use crate::config::{self, Config, Mistake, Mistakes, Portal};
+use crate::control::{self, Request};
 use crate::courier::as_list;
 use crate::inspect::Place;
 use crate::ledger::{Entry, Ledger, Purpose, RENEWED_ELSEWHERE, Refusal};
@@ -22,6 +25,9 @@ pub(super) struct Arguments {
     /// Also ask the login service for a token and the portal for its list (one request).
     #[arg(long)]
     online: bool,
+    /// Read the configuration and nothing else: 0 if it is good, 1 if nothing is configured yet, 2 if it is wrong.
+    #[arg(long, conflicts_with = "online")]
+    config_only: bool,
     /// As a JSON array.
     #[arg(long)]
     json: bool,
@@ -38,10 +44,18 @@ struct Found<'m> {
 
 pub(super) fn mistaken(arguments: &Arguments, mistakes: &Mistakes) -> Outcome {
     print(arguments, &mistakes.0, &[]);
-    Outcome::Wrong
+    // Nor is anything configured where somebody has taken the file away: hooks go on being called.
+    let is_gone =
+        |mistake: &Mistake| mistake.path.symlink_metadata().is_err_and(|error| error.kind() == NotFound);
+    let nothing = mistakes.say_nothing_is_configured() || mistakes.0.iter().all(is_gone);
+    let not_begun = arguments.config_only && nothing;
+    if not_begun { Outcome::Unwell } else { Outcome::Wrong }
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
+    if arguments.config_only {
+        return Ok(Outcome::Well);
+    }
     let mut found =
         Findings { config, census: survey::census(config), mistakes: Vec::new(), good: Vec::new() };
     found.state_folder();
@@ -57,6 +71,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             found.online(portal).await;
         }
     }
+    found.agent().await;
     found.mistakes.sort_by_key(|mistake| mistake.line);
     print(arguments, &found.mistakes, &found.good);
     // A file that the configuration names and that is not there is the configuration's fault.
@@ -77,17 +92,17 @@ fn print(arguments: &Arguments, mistakes: &[Mistake], good: &[String]) {
         return say_json(&found.collect::<Vec<_>>());
     }
     for line in good {
-        say(&format!("ok  {}", printable(line, 500)));
+        say(&format!("{}  {}", show::green("ok"), printable(line, 500)));
     }
     for mistake in mistakes {
         let Problem { code, message, remedy } = &mistake.problem;
         let (place, message, remedy) = (mistake.place(), printable(message, 500), printable(remedy, 500));
-        say(&format!("!   {place}: {message}\n    {remedy} [{code}]"));
+        say(&format!("{}   {place}: {message}\n    {remedy} [{code}]", show::red("!")));
     }
     if mistakes.is_empty() {
-        say("all is well");
+        say(&show::green("all is well"));
     } else {
-        say(&show::count(mistakes.len(), "problem"));
+        say(&show::red(&show::count(mistakes.len(), "problem")));
     }
 }
 
@@ -253,6 +268,33 @@ impl Findings<'_> {
                         "write the application's secret into it, readable by certhook's user alone",
                     ),
                 );
+            }
+        }
+    }
+
+    /// The agent has another user and a sandbox: what it cannot do may well be possible here.
+    async fn agent(&mut self) {
+        let Some(status) = control::ask(&self.config.state_dir, &Request::Status).await else {
+            self.good.push("no agent runs now; this command has looked by itself".to_owned());
+            return;
+        };
+        let pid = status.agent.pid.unwrap_or_default();
+        self.good.push(format!("the agent runs (process {pid})"));
+        let of_sites =
+            status.sites.iter().filter_map(|site| Some((site.name.as_str(), site.problem.as_ref()?)));
+        let of_servers =
+            status.servers.iter().filter_map(|server| Some((server.name.as_str(), server.problem.as_ref()?)));
+        let named = of_sites.chain(of_servers).map(|(name, problem)| {
+            let message = format!("the agent says of {name}: {}", problem.message);
+            Problem::new(&problem.code, message, problem.remedy.clone())
+        });
+        let of_all = status.problems().map(|problem| {
+            let message = format!("the agent says: {}", problem.message);
+            Problem::new(&problem.code, message, problem.remedy.clone())
+        });
+        for problem in named.chain(of_all) {
+            if self.mistakes.iter().all(|known| known.problem.code != problem.code) {
+                self.add(0, problem);
             }
         }
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::problem::{Problem, printable};
 use crate::status::{Renewal, Server, Site, SiteProblem, Status};
+use crate::telemetry;
 
 /// Every site, a line each, with what is wrong below it.
 pub(super) fn status(status: &Status) -> String {
@@ -164,6 +165,24 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// What is well, on a terminal in its colour.
+pub(super) fn green(text: &str) -> String {
+    coloured(text, 32)
+}
+
+/// What is not.
+pub(super) fn red(text: &str) -> String {
+    coloured(text, 31)
+}
+
+fn coloured(text: &str, colour: u8) -> String {
+    if telemetry::may_colour(&std::io::stdout()) {
+        format!("\x1b[{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 pub(super) fn count(number: usize, what: &str) -> String {

@@ -136,6 +136,9 @@ pub(super) async fn status(config: &Config) -> Status {
         renewal: renewal(),
         watch: Watch::default(),
         ledger_problem,
+        config_problem: None,
+        metrics_problem: None,
+        alert_problem: None,
         servers: config
             .servers
             .iter()

@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     /// Send reports again that the portal has refused.
     #[arg(long)]
     retry: bool,
+    /// Said by whatever has just reloaded the server: the wire is asked, and certhook's own reloads are passed over.
+    #[arg(long)]
+    reloaded: bool,
     /// How long to wait for the outcome.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait)]
     wait: Duration,
@@ -43,12 +46,13 @@ async fn pass(config: Config, arguments: &Arguments) -> std::result::Result<Stat
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let request = Request::Sync { retry: arguments.retry, wait_ms };
+        let Arguments { retry, reloaded, .. } = *arguments;
+        let request = Request::Sync { retry, reloaded, wait_ms };
         if let Some(status) = control::ask(&config.state_dir, &request).await {
             return Ok(status);
         }
         if let Some(lock) = daemon::try_lock(&config.state_dir)? {
-            return daemon::pass(config, lock, arguments.retry, left).await;
+            return daemon::pass(config, lock, retry, left).await;
         }
         // Another pass, or an agent that is just starting or ending.
         if left.is_zero() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::outlets::{alert, metrics};
 use super::portal::{portal, renewal};
 use super::raw::{At, File, Section};
 use super::servers::{default_server, server};
@@ -25,7 +26,7 @@ impl WebUrl {
 pub struct SecretSource {
     /// The file.
     pub path: PathBuf,
-    /// The line that names it; 0 for the service manager's credential.
+    /// The line that names it; 0 where none does.
     pub line: usize,
 }
 
@@ -40,6 +41,8 @@ pub enum Reload {
     Command(Vec<String>),
 }
 
+/// The code of a file that says nothing.
+pub(super) const NOT_CONFIGURED: &str = "not_configured";
 const STATE_DIR: &str = "/var/lib/certhook";
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,8 @@ pub(super) fn empty() -> Config {
         portal: None,
         renewal: None,
         watch: watch(None),
+        metrics: None,
+        alert: None,
         servers: vec![default_server()],
         sites: Vec::new(),
     }
@@ -65,10 +70,21 @@ pub(super) fn empty() -> Config {
 
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let mut top = file.top();
+    if top.is_empty() {
+        file.mistake(
+            0,
+            NOT_CONFIGURED,
+            "nothing is configured yet",
+            "put in [server.nginx] with discover = true, and a [portal]; then run: certhook check --online",
+        );
+        return None;
+    }
     let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from(STATE_DIR));
     let portal = top.section("portal").map(|section| portal(file, section));
     let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
+    let metrics = top.section("metrics").map(|section| metrics(file, section));
+    let alert = top.section("alert").map(|section| alert(file, section));
     let mut servers = Servers::default();
     for (name, section) in top.named("server") {
         servers.names.push(name.clone());
@@ -107,6 +123,9 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         portal,
         renewal,
         watch,
+        // Where one of them is wrong, a mistake was told.
+        metrics: metrics.flatten(),
+        alert: alert.flatten(),
         servers: servers.sound,
         sites: sites?,
     };

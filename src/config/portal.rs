@@ -1,6 +1,7 @@
 //! `[portal]` and `[renewal]`, key by key.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
@@ -76,15 +77,17 @@ fn secret(file: &File<'_>, section: &mut Section<'_, '_>) -> Option<SecretSource
         let line = named.as_ref()?.line;
         return path(file, named).map(|path| SecretSource { path, line });
     }
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(folder) => Some(SecretSource { path: Path::new(&folder).join("client_secret"), line: 0 }),
-        None => {
-            let message = "[portal] has no client_secret_file, and the service manager passed no credential";
-            let remedy = "add a line like client_secret_file = \"/etc/certhook/client_secret\"";
-            file.mistake(section.line, "missing_key", message, remedy);
-            None
-        }
-    }
+    let path = default_secret(std::env::var_os("CREDENTIALS_DIRECTORY"), file.path());
+    Some(SecretSource { path, line: 0 })
+}
+
+/// The service manager's credential, else the file beside the configuration. A unit may hand over an empty
+/// credential where there is no secret to hand over.
+pub(super) fn default_secret(credentials: Option<OsString>, config: &Path) -> PathBuf {
+    const NAME: &str = "client_secret";
+    let credential = credentials.map(|folder| Path::new(&folder).join(NAME));
+    let is_there = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    credential.filter(is_there).unwrap_or_else(|| config.with_file_name(NAME))
 }
 
 fn web_url(file: &File<'_>, key: &str, at: &At<String>) -> Option<WebUrl> {

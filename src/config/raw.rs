@@ -102,6 +102,11 @@ impl<'f, 't> Section<'f, 't> {
         Self { file, title, line, table, known: RefCell::default() }
     }
 
+    /// Whether nothing stands in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Whether the key is there, be its value right or wrong.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

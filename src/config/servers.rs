@@ -106,31 +106,33 @@ fn unit(file: &File<'_>, at: At<String>) -> Option<String> {
 }
 
 fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<String>>>) -> Option<Reload> {
+    const EXAMPLE: &str = "[\"/usr/bin/systemctl\", \"reload\", \"haproxy\"]";
     let words = given.as_ref().map(|at| (at.line, at.value.as_slice()));
     match (kind, words) {
         (Kind::Nginx(_), None) => Some(Reload::Signal),
         (Kind::Nginx(_), Some((_, [word]))) if word == "signal" => Some(Reload::Signal),
         (Kind::Nginx(_), Some((_, [word]))) if word == "systemd" => Some(Reload::Systemd),
-        (_, Some((_, words))) if Path::new(&words[0]).is_absolute() => Some(Reload::Command(words.to_vec())),
-        (_, Some((line, _))) => {
-            let message = "reload must name its program by its full path";
-            file.mistake(
-                line,
-                "bad_value",
-                message,
-                "write it like [\"/usr/bin/systemctl\", \"reload\", \"haproxy\"]",
-            );
-            None
-        }
+        (_, Some(_)) => full_path(file, "reload", EXAMPLE, given?).map(Reload::Command),
         (Kind::Command, None) => {
             let message = "a server of kind \"command\" has no reload";
-            file.mistake(
-                line,
-                "missing_key",
-                message,
-                "add a line like reload = [\"/usr/bin/systemctl\", \"reload\", \"haproxy\"]",
-            );
+            file.mistake(line, "missing_key", message, format!("add a line like reload = {EXAMPLE}"));
             None
         }
     }
+}
+
+/// The words of a command whose program is named by its full path.
+pub(super) fn full_path(
+    file: &File<'_>,
+    key: &str,
+    example: &str,
+    at: At<Vec<String>>,
+) -> Option<Vec<String>> {
+    let fits = at.value.iter().all(|word| !word.contains('\0'));
+    if fits && at.value.first().is_some_and(|program| Path::new(program).is_absolute()) {
+        return Some(at.value);
+    }
+    let message = format!("{key} must name its program by its full path");
+    file.mistake(at.line, "bad_value", message, format!("write it like {example}"));
+    None
 }

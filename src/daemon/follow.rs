@@ -24,12 +24,15 @@ use crate::watch::Topic;
 const QUIET: Duration = Duration::from_millis(200);
 /// But while it changes all the time it is read all the same.
 const MOST_QUIET: Duration = Duration::from_secs(2);
-/// What is heard of a server.
+
+/// What is heard of a server, or of what goes to the portal.
 pub(super) enum News {
     /// Its configuration was read.
     Read(ServerId, Result<Found, Problem>),
     /// It was told to reload.
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
+    /// A report or a renewal stands otherwise than before.
+    Reported,
     /// Its workers, where they can be told.
     Serving(ServerId, Option<BTreeSet<i32>>),
 }
@@ -244,9 +247,11 @@ impl Daemon {
         }
     }
 
-    /// A configuration was read.
+    /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
+        self.changed();
         match news {
+            News::Reported => {}
             News::Read(id, found) => {
                 self.servers.all[id.0].reading = false;
                 self.take(id, found);
@@ -261,10 +266,12 @@ impl Daemon {
             }
             News::Serving(id, serving) => self.serving(id, serving),
             News::Reloaded(id, Ok(loaded)) => {
+                self.shared.counters.reloaded(self.servers.all[id.0].server.name());
                 set(&mut self.servers.all[id.0].refused, None);
                 self.feed(Event::Reloaded(id, Ok(loaded)));
             }
             News::Reloaded(id, Err(refusal)) => {
+                self.shared.counters.reload_refused(self.servers.all[id.0].server.name());
                 set(&mut self.servers.all[id.0].refused, Some(refusal.problem.clone()));
                 let at_fault = self.at_fault(id, &refusal.files);
                 self.feed(Event::Reloaded(id, Err(Refused { problem: refusal.problem, at_fault })));

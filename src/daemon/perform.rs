@@ -23,13 +23,22 @@ impl Daemon {
     pub(super) fn feed(&mut self, event: Event) {
         self.pass_crash_point(&event);
         self.log(&event);
-        for action in self.agent.handle(Instant::now(), event) {
+        let is_tick = matches!(event, Event::Tick);
+        let actions = self.agent.handle(Instant::now(), event);
+        if !is_tick || !actions.is_empty() {
+            self.changed();
+        }
+        for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);
         }
     }
 
     fn perform(&mut self, action: Action) {
+        // Who is about to begin anew begins nothing new; what was served is still written down.
+        if self.next.is_some() && !matches!(action, Action::Record(..) | Action::Tell(..)) {
+            return;
+        }
         let results = self.result_sender.clone();
         match action {
             Action::Inspect(id) => {

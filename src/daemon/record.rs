@@ -38,6 +38,7 @@ impl Daemon {
         let copies = site.roster.stage.clone().map(|stage| (stage, Place::of(settings), bundle.set));
         let publishing = self.servers.publishing(ServerId(settings.server));
         let (ledger, results) = (Arc::clone(&self.ledger), self.result_sender.clone());
+        let acting = Arc::clone(&self.acting);
         tokio::task::spawn_blocking(move || {
             let outcome = ledger.install(&installation, Timestamp::now()).map_err(|error| error.problem());
             let recorded = outcome.is_ok();
@@ -50,6 +51,7 @@ impl Daemon {
                     Err(problem) => tracing::warn!(%problem, "the copy is behind its source"),
                 }
             }
+            drop(acting);
         });
     }
 }

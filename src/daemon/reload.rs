@@ -41,7 +41,8 @@ impl Daemon {
         let sites = self.agent.reloading(id).into_iter().flatten();
         let jobs: Vec<Job> = sites.filter_map(|site| self.job(*site)).collect();
         tracing::info!(server = server.name(), sites = jobs.len(), "reloading");
-        let (ledger, news) = (Arc::clone(&self.ledger), self.servers.news());
+        let (ledger, news, acting) =
+            (Arc::clone(&self.ledger), self.servers.news(), Arc::clone(&self.acting));
         tokio::spawn(async move {
             let _while_nobody_publishes = publishing.lock().await;
             let count = jobs.len();
@@ -65,6 +66,7 @@ impl Daemon {
             };
             // The loop is gone only when certhook ends.
             let _ = news.send(News::Reloaded(id, outcome));
+            drop(acting);
         });
     }
 

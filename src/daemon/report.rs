@@ -29,6 +29,9 @@ impl Daemon {
             renewal: Renewal::of(Some(&self.ledger)).ok().flatten(),
             watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
             ledger_problem,
+            config_problem: self.config_problem.clone(),
+            metrics_problem: self.shared.metrics_problem(),
+            alert_problem: self.shared.alert_problem(),
             servers,
             sites,
         }

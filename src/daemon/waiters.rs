@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
+use crate::agent::{Cause, Event};
 use crate::courier::Order;
 use crate::status::Status;
 
@@ -56,16 +57,30 @@ impl Waiters {
         self.flushed.recv().await
     }
 
+    /// The loop begins anew: what they waited for is asked for again.
+    pub(super) fn begin_anew(&mut self) {
+        for waiter in &mut self.waiting {
+            waiter.stage = Stage::Sites;
+        }
+    }
+
     pub(super) fn mark_flushed(&mut self, number: u64) {
-        for waiter in self.waiting.iter_mut().filter(|waiter| waiter.number == number) {
+        let is_it = |waiter: &&mut Waiter| waiter.number == number && waiter.stage == Stage::Reports;
+        for waiter in self.waiting.iter_mut().filter(is_it) {
             waiter.stage = Stage::Done;
         }
     }
 }
 
 impl Daemon {
-    /// Begins a pass; its outcome goes to `answer`.
-    pub(super) fn sync(&mut self, retry: bool, wait: Duration, answer: oneshot::Sender<Status>) {
+    /// Begins a pass, of one that only tells of a reload no more than looks; its outcome goes to `answer`.
+    pub(super) fn sync(
+        &mut self,
+        retry: bool,
+        reloaded: bool,
+        wait: Duration,
+        answer: oneshot::Sender<Status>,
+    ) {
         if retry {
             if let Err(error) = self.ledger.release_reports(Timestamp::now()) {
                 tracing::error!(problem = %error.problem(), "held reports cannot be released");
@@ -75,7 +90,11 @@ impl Daemon {
                 let _ = orders.send(Order::Retry);
             }
         }
-        self.look_at_everything();
+        if reloaded {
+            self.feed(Event::LookAtAll(Cause::Reloaded));
+        } else {
+            self.look_at_everything();
+        }
         let waiters = &mut self.waiters;
         waiters.next += 1;
         let number = waiters.next;
@@ -85,7 +104,7 @@ impl Daemon {
     /// As [`Daemon::sync`], for a caller in this process.
     pub(super) fn sync_locally(&mut self, retry: bool, wait: Duration) -> oneshot::Receiver<Status> {
         let (answer, receiver) = oneshot::channel();
-        self.sync(retry, wait, answer);
+        self.sync(retry, false, wait, answer);
         receiver
     }
 

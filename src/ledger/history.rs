@@ -1,5 +1,7 @@
 //! What happened, in order, for people.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
@@ -55,7 +57,41 @@ impl Entry {
     }
 }
 
+/// How often each event was written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The last line that was counted.
+    last: i64,
+    /// By the event's word.
+    pub events: BTreeMap<String, u64>,
+}
+
 impl Ledger {
+    /// Adds what came since the tally was taken; to an empty one, all. One of another ledger, because the file was
+    /// moved away, begins anew.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the tally has not changed then.
+    pub fn count_events(&self, tally: &mut Tally) -> Result<(), LedgerError> {
+        let counted = self.read(|connection| {
+            let mut newest = connection.prepare_cached("SELECT coalesce(max(id), 0) FROM history")?;
+            let newest: i64 = newest.query_row([], |row| row.get(0))?;
+            let mut counted = if newest < tally.last { Tally::default() } else { tally.clone() };
+            let mut query = connection.prepare_cached(
+                "SELECT event, count(*) FROM history WHERE id > ?1 AND id <= ?2 GROUP BY event",
+            )?;
+            let mut rows = query.query([counted.last, newest])?;
+            while let Some(row) = rows.next()? {
+                *counted.events.entry(row.get(0)?).or_default() +=
+                    u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+            }
+            counted.last = newest;
+            Ok(counted)
+        })?;
+        *tally = counted;
+        Ok(())
+    }
+
     /// Appends one line.
     ///
     /// # Errors

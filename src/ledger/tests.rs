@@ -5,6 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod outlets;
+
 fn new() -> (TempDir, Ledger) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
@@ -346,7 +348,7 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     };
     assert_eq!(pragma("synchronous"), 2.into(), "FULL");
     assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
-    assert_eq!(pragma("user_version"), 2.into());
+    assert_eq!(pragma("user_version"), 3.into());
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
         assert_eq!(mode(&folder.path().join(name)), 0o600, "{name}");

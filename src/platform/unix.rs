@@ -1,5 +1,9 @@
 //! Linux, and whatever is like it.
 
+mod journal;
+mod manager;
+mod signals;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -8,7 +12,10 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub use journal::Journal;
+pub use manager::Manager;
+pub use signals::{RereadSignal, StopSignals};
 
 /// The two ends of the control socket.
 pub type ControlStream = UnixStream;
@@ -23,13 +30,24 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// Creates a folder that only its owner may enter; one that is there stays as it is.
+/// Creates a folder that only its owner may enter, and those above it; one that is there stays as it is.
 ///
 /// # Errors
 /// The system's.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create_private_folder(above)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        // Another process was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => as_the_folder_s(path, || open_folder(path)).map(drop),
+    }
 }
 
 /// Opens or creates a file that only its owner may read or write.
@@ -37,7 +55,26 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        outcome => as_the_folder_s(path, || outcome),
+    }
+}
+
+/// What root has just made in another user's folder (a command beside a service that has a user of its own) is
+/// to be that user's, who could not use it else.
+fn as_the_folder_s(path: &Path, made: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
+    let made = made()?;
+    if nix::unistd::geteuid().is_root() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))?;
+        if folder.uid() != 0 {
+            give(&made, (folder.uid(), folder.gid()))?;
+        }
+    }
+    Ok(made)
 }
 
 /// Creates a file that was not there; for its owner alone, or for all to read.
@@ -46,7 +83,8 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 /// The system's; something is there, be it a link, is one of them.
 pub fn create_new(path: &Path, private: bool) -> io::Result<File> {
     let mode = if private { 0o600 } else { 0o644 };
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let file =
+        as_the_folder_s(path, || OpenOptions::new().write(true).create_new(true).mode(mode).open(path))?;
     if !private {
         // Whatever the process leaves out of its files' modes: it is to be read.
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
@@ -149,30 +187,6 @@ pub async fn accept(listener: &ControlListener) -> io::Result<ControlStream> {
 /// The system's; none is listening is one of them.
 pub async fn connect(path: &Path) -> io::Result<ControlStream> {
     UnixStream::connect(path).await
-}
-
-/// The signals that end the agent.
-pub struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    /// From here on these signals do not kill the process.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for one of them.
-    pub async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// The process group of its own that a command runs in is ended as a whole.

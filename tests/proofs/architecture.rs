@@ -77,9 +77,9 @@ fn the_core_reaches_nothing_outside() {
         "async ",
         ".await",
     ];
-    for room in ["agent", "certificate"] {
+    for room in ["agent", "alert", "certificate"] {
         let sources = sources(room);
-        assert!(sources.len() >= 4, "{room}: {sources:?}");
+        assert!(sources.len() >= 3, "{room}: {sources:?}");
         for (path, text) in sources {
             for (index, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap();
@@ -99,7 +99,7 @@ fn dependencies_point_inward() {
         ("platform", &[]),
         ("certificate", &[]),
         ("agent", &["certificate", "problem"]),
-        ("telemetry", &[]),
+        ("telemetry", &["platform"]),
         ("config", &["problem"]),
         ("files", &["platform", "problem"]),
         ("fetch", &["certificate", "files", "platform", "portal", "problem"]),
@@ -108,7 +108,7 @@ fn dependencies_point_inward() {
         ("roster", &["config", "discover", "stage"]),
         ("watch", &["agent", "platform", "problem"]),
         ("discover", &["config", "platform", "problem"]),
-        ("server", &["config", "crash", "discover", "platform", "problem"]),
+        ("server", &["command", "config", "crash", "discover", "platform", "problem"]),
         ("probe", &["agent", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["certificate", "config", "files", "problem"]),
@@ -116,6 +116,10 @@ fn dependencies_point_inward() {
         ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
         ("control", &["platform", "status"]),
+        ("command", &["platform"]),
+        ("alert", &["ledger", "problem", "status"]),
+        ("metrics", &["files", "ledger", "problem", "status"]),
+        ("outlets", &["alert", "command", "config", "control", "ledger", "metrics", "problem", "status"]),
     ];
     for room in rooms() {
         // The loop and the verbs may use everything.
@@ -187,6 +191,7 @@ fn the_readme_knows_every_code() {
         "files",
         "inspect",
         "ledger",
+        "outlets",
         "probe",
         "server",
         "stage",

@@ -6,7 +6,7 @@ use std::process::Command;
 use certhook_test_support::writers::Writer;
 use serde_json::Value;
 
-use crate::host::{Extra, Host};
+use crate::host::{Extra, Host, codes};
 
 /// What `check --json` finds: (line, code, message, remedy) and the exit code.
 fn found(host: &Host) -> (Vec<(u64, String, String, String)>, i32) {
@@ -54,6 +54,25 @@ fn a_good_host_has_no_problem() {
     assert_eq!((found.len(), code), (0, 0), "{found:?}");
     let text = String::from_utf8(host.certhook(&["check", "--online"]).stdout).unwrap();
     assert!(text.contains("the portal lists 1 certificate") && text.ends_with("all is well\n"), "{text}");
+}
+
+/// It has another user and a sandbox: what is possible for whoever runs the command may not be for it.
+#[test]
+fn what_the_agent_cannot_do_is_told_too() {
+    let mut host = Host::new(&[Writer::Certbot]);
+    host.start_agent_and_settle();
+    assert_eq!(found(&host), (vec![], 0));
+    host.set_vhost("broken", Some("sevrer {}"));
+    host.renew(0, std::time::Duration::ZERO);
+    host.wait_for("the refusal", |status| !codes(status).is_empty());
+    let (found, code) = found(&host);
+    let told = found.iter().find(|(_, code, ..)| code == "nginx_refused");
+    assert!(
+        told.is_some_and(|(_, _, message, _)| message.starts_with("the agent says of nginx: ")),
+        "{found:?}"
+    );
+    assert_eq!(code, 1);
+    host.stop_agent();
 }
 
 #[test]

@@ -41,8 +41,9 @@ fn certbot_renews() {
             command.args(["renew", "--force-renewal", "--no-random-sleep-on-renew"]);
         } else {
             let whose = ["--agree-tos", "--register-unsafely-without-email", "--domain", NAME];
-            command.arg("certonly").args(whose);
+            command.arg("certonly").args(whose).arg("--deploy-hook").arg(hook("certbot"));
         }
+        command.env("CERTHOOK", ground.certhook());
         run(&mut command);
         let live = ground.path("certbot/live").join(NAME);
         (live.join("fullchain.pem"), live.join("privkey.pem"))
@@ -62,12 +63,13 @@ fn dehydrated_renews() {
             format!("WELLKNOWN={:?}", ground.challenges()),
             format!("CURL_OPTS=\"--cacert {}\"", ground.root().display()),
             "AUTO_CLEANUP=no".to_owned(),
+            format!("HOOK={:?}", hook("dehydrated")),
         ];
         fs::write(&config, lines.join("\n")).unwrap();
         let _web = ground.serve_challenges();
         let dehydrated = || {
             let mut command = Command::new("dehydrated");
-            command.arg("--config").arg(&config);
+            command.arg("--config").arg(&config).env("CERTHOOK", ground.certhook());
             command
         };
         if !renewal {
@@ -97,17 +99,24 @@ fn lego_renews() {
             .arg(ground.path("lego"));
         command.args(["--http", "--http.port", &format!("127.0.0.1:{}", ground.challenge_port)]);
         command.args(if renewal { &["renew", "--days", "9999", "--no-random-sleep"][..] } else { &["run"] });
+        command.arg(if renewal { "--renew-hook" } else { "--run-hook" }).arg(hook("lego"));
+        command.env("CERTHOOK", ground.certhook());
         run(&mut command);
         let file = |end| ground.path("lego/certificates").join(format!("{NAME}.{end}"));
         (file("crt"), file("key"))
     });
 }
 
+/// One of ours, as packages install it.
+fn hook(tool: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks").join(tool)
+}
+
 /// How often each tool renews.
 const RENEWALS: usize = 3;
 
 /// The tool issues, nginx serves, and the tool renews: `tool` gets whether it is a renewal, and says where
-/// certificate and key are.
+/// certificate and key are. Our hook is installed in it; the last renewal is the first at which it finds a certhook.
 fn renews(tool: impl Fn(&Acme, bool) -> (PathBuf, PathBuf)) {
     let Some(ground) = Acme::start() else { return missing("pebble") };
     let (certificate, key) = tool(&ground, false);
@@ -118,7 +127,14 @@ fn renews(tool: impl Fn(&Acme, bool) -> (PathBuf, PathBuf)) {
     let before = host.nginx.log().hups;
     for renewal in 1..=RENEWALS {
         let old = fingerprint(&certificate);
+        if renewal == RENEWALS {
+            ground.install_certhook(&host);
+        }
         tool(&ground, true);
+        if renewal == RENEWALS {
+            let calls = fs::read_to_string(ground.path("calls")).unwrap_or_default();
+            assert_eq!(calls, "check --config-only = 0\nsync --wait 60s = 0\n", "what the hook did");
+        }
         host.sites[0].pair.fingerprint = fingerprint(&certificate);
         assert_ne!(host.sites[0].pair.fingerprint, old, "it did not renew");
         host.wait_until_done(0);
@@ -284,6 +300,23 @@ impl Acme {
 
     fn directory(&self) -> String {
         format!("https://127.0.0.1:{}/dir", self.port)
+    }
+
+    /// What the hooks take for certhook.
+    fn certhook(&self) -> PathBuf {
+        self.path("certhook")
+    }
+
+    /// From here on it is there, for the agent of `host`, and its calls and their exit codes are noted.
+    fn install_certhook(&self, host: &Host) {
+        let script = format!(
+            "#!/bin/sh\nCERTHOOK_CONFIG={:?} {:?} \"$@\"\ncode=$?\necho \"$* = $code\" >>{:?}\nexit $code\n",
+            host.config_path(),
+            env!("CARGO_BIN_EXE_certhook"),
+            self.path("calls")
+        );
+        fs::write(self.certhook(), script).unwrap();
+        fs::set_permissions(self.certhook(), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The folder of a tool that does not answer challenges itself.

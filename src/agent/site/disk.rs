@@ -25,7 +25,7 @@ impl Agent {
                     reloaded.times = reloaded.times.min(1);
                 }
             }
-            Cause::Missed => {}
+            Cause::Missed | Cause::Reloaded => {}
             Cause::Changed | Cause::Writing => {
                 site.touched = Some(now);
                 site.untouched = false;
@@ -36,7 +36,7 @@ impl Agent {
         if cause == Cause::Writing {
             self.writing_goes_on(now, id);
         } else {
-            self.look_now(now, id, cause == Cause::Asked);
+            self.look_now(now, id, matches!(cause, Cause::Asked | Cause::Reloaded));
         }
     }
 

@@ -338,3 +338,37 @@ fn just_after_somebodys_reload_old_workers_without_the_site_are_no_reason() {
     world.run(SECOND);
     assert_eq!((world.reloads.len(), world.records()), (0, vec![(0, 1, How::Adopted)]));
 }
+
+/// With `reload = "systemd"` nginx's unit tells certhook of every reload, certhook's own included.
+#[test]
+fn a_server_whose_reloads_tell_of_themselves_is_not_reloaded_for_ever() {
+    for refuses in [false, true] {
+        let mut world = World::make(&[0], Some(1), true);
+        world.add(0, false);
+        world.run(SECOND);
+        (world.refuses, world.loads_nothing) = (refuses, !refuses);
+        world.write(0, 2);
+        let (mut reloads, until) = (0, world.now + 60 * SECOND);
+        while world.now < until {
+            world.run(MS * 50);
+            if world.reloads.len() > reloads {
+                reloads = world.reloads.len();
+                world.event(Event::LookAtAll(Cause::Reloaded));
+            }
+        }
+        let most = if refuses { 7 } else { usize::from(MOST_RELOADS) };
+        assert!((2..=most).contains(&reloads), "refuses: {refuses}: {reloads} reloads in a minute");
+    }
+}
+
+#[test]
+fn a_reload_that_is_told_of_is_looked_at_without_one_more() {
+    let mut world = with_a_newcomer();
+    world.foreign = false;
+    let probes = world.probes;
+    world.event(Event::LookAtAll(Cause::Reloaded));
+    world.run(SECOND);
+    assert_eq!((world.reloads.len(), world.records()), (0, vec![(1, 1, How::Adopted)]));
+    assert!(world.probes >= probes + 2, "the known site is asked too");
+    world.assert_settled();
+}

@@ -1,0 +1,70 @@
+//! Courier and renewer on a thread of their own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{self, Config};
+use crate::courier::{Courier, Known, Order};
+use crate::ledger::Ledger;
+use crate::portal::Portal;
+use crate::renewal::Renewer;
+
+/// The courier on a thread of its own, and what becomes true when it has ended. Two at a time could send the same
+/// report.
+pub(super) fn courier(
+    config: &Config,
+    earlier: Option<oneshot::Receiver<()>>,
+    told: impl Fn() + Clone + Send + 'static,
+) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
+    let portal = config.portal.as_ref()?;
+    let known = |site: &config::Site| Known { name: site.name.clone(), id: site.id };
+    let known: HashMap<String, Known> =
+        config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();
+    let (orders, receiver) = mpsc::unbounded_channel();
+    let (done, ended) = oneshot::channel();
+    let client = Arc::new(Portal::new(portal.clone()));
+    let courier = Courier::new(
+        Ledger::at(&config.state_dir),
+        Arc::clone(&client),
+        portal,
+        known,
+        Box::new(told.clone()),
+    );
+    let renewer = config.renewal.as_ref().map(|renewal| {
+        let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
+        Renewer::new(Ledger::at(&config.state_dir), client, (renewal, portal), wanted)
+    });
+    let work = move || {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(async {
+                if let Some(earlier) = earlier {
+                    // Whether it ended well or not.
+                    let _ = earlier.await;
+                }
+                let (end, ended) = oneshot::channel();
+                let report = async {
+                    courier.run(receiver).await;
+                    drop(end);
+                };
+                let renew = async {
+                    if let Some(renewer) = renewer {
+                        renewer.run(ended, told).await;
+                    }
+                };
+                tokio::join!(report, renew);
+            }),
+            Err(error) => tracing::error!(%error, "the courier cannot work"),
+        }
+        // Whoever waited for it may be gone.
+        let _ = done.send(());
+    };
+    match std::thread::Builder::new().name("courier".into()).spawn(work) {
+        Ok(_) => Some((orders, ended)),
+        Err(error) => {
+            tracing::error!(%error, "the courier cannot be started; nothing is reported until the next start");
+            None
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the loop and its outlets tell each other.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::metrics::Counters;
+use crate::problem::Problem;
+
+/// One for as long as the agent runs, whatever its configuration becomes.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the loop counts.
+    pub counters: Counters,
+    metrics: Mutex<Option<Problem>>,
+    alert: Mutex<Option<Problem>>,
+    news: Notify,
+}
+
+impl Shared {
+    /// Of an agent that began then.
+    pub fn new(started: Timestamp) -> Self {
+        let (metrics, alert) = (Mutex::default(), Mutex::default());
+        Self { counters: Counters::new(started), metrics, alert, news: Notify::new() }
+    }
+
+    /// What keeps the metrics from being had, for the status.
+    pub fn metrics_problem(&self) -> Option<Problem> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why nobody could be told of the last problem, for the status.
+    pub fn alert_problem(&self) -> Option<Problem> {
+        self.alert.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_metrics_problem(&self, problem: Option<Problem>) {
+        self.set(&self.metrics, problem);
+    }
+
+    pub(super) fn set_alert_problem(&self, problem: Option<Problem>) {
+        self.set(&self.alert, problem);
+    }
+
+    fn set(&self, place: &Mutex<Option<Problem>>, problem: Option<Problem>) {
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if *place == problem {
+            return;
+        }
+        if let Some(Problem { code, message, remedy }) = &problem {
+            tracing::warn!(code, problem = message, remedy, "problem");
+        }
+        *place = problem;
+        self.news.notify_one();
+    }
+
+    /// Waits until one of these problems comes, goes or changes.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+}
