@@ -1,8 +1,15 @@
-//! What the tests and the demo stand on.
+//! What the tests and the demo stand on. nginx, and what plays it, are Unix's alone.
+
+#![forbid(unsafe_code)]
 
 pub mod ca;
+#[cfg(unix)]
 pub mod demo;
+#[cfg(unix)]
+pub mod machine;
+#[cfg(unix)]
 pub mod nginx;
 pub mod portal;
 pub mod wire;
+#[cfg(unix)]
 pub mod writers;
