@@ -99,7 +99,7 @@ impl Alerts {
         }
         for (subject, entry) in &mut self.cases {
             if !seen.contains_key(subject) {
-                entry.now = gone;
+                changed |= entry.stands(gone);
             }
         }
         for finding in seen.into_values() {
@@ -114,10 +114,7 @@ impl Alerts {
             Standing::Wrong { code, message, remedy, since } => (code, message, remedy, since),
             standing => {
                 let now = if standing == Standing::Well { Stands::Well } else { Stands::Unknown };
-                if let Some(entry) = self.cases.get_mut(&subject) {
-                    entry.now = now;
-                }
-                return false;
+                return self.cases.get_mut(&subject).is_some_and(|entry| entry.stands(now));
             }
         };
         let since = since.unwrap_or(now).min(now);
@@ -133,12 +130,13 @@ impl Alerts {
                 begun,
                 since,
                 told: None,
+                recovered: false,
             };
             self.cases.insert(subject, Entry { case, now: Stands::Wrong });
             return true;
         };
         let before = (entry.case.code.clone(), entry.case.begun, entry.case.since);
-        let was_well = entry.now == Stands::Well;
+        let was_well = std::mem::take(&mut entry.case.recovered);
         entry.now = Stands::Wrong;
         let case = &mut entry.case;
         if was_well {
@@ -155,7 +153,7 @@ impl Alerts {
         let count = self.cases.len();
         let running = &self.running;
         self.cases.retain(|subject, entry| {
-            entry.now != Stands::Well
+            !entry.case.recovered
                 || entry.case.told.is_some()
                 || running.iter().any(|telling| telling.subject == *subject)
         });
@@ -227,7 +225,9 @@ impl Alerts {
             let Some(entry) = self.cases.get_mut(&telling.subject) else { continue };
             match telling.state {
                 Kind::Problem => entry.case.told = Some(telling.code),
-                Kind::Well => entry.case.told = None,
+                Kind::Well if entry.now == Stands::Wrong => entry.case.told = None,
+                // Whatever comes now is new.
+                Kind::Well => drop(self.cases.remove(&telling.subject)),
             }
         }
         self.forget_untold();
@@ -236,6 +236,14 @@ impl Alerts {
 }
 
 impl Entry {
+    /// Well, or unknown; whether the next process must know.
+    fn stands(&mut self, now: Stands) -> bool {
+        self.now = now;
+        let recovers = now == Stands::Well && !self.case.recovered;
+        self.case.recovered |= recovers;
+        recovers
+    }
+
     fn telling(&self) -> Telling {
         match self.now {
             Stands::Well => Telling::well(&self.case),

@@ -25,6 +25,8 @@ pub struct Case {
     pub since: Timestamp,
     /// The code that was told last.
     pub told: Option<String>,
+    /// It was well since: what comes now is another.
+    pub recovered: bool,
 }
 
 impl Ledger {
@@ -35,7 +37,7 @@ impl Ledger {
     pub fn cases(&self) -> Result<Vec<Case>, LedgerError> {
         self.read(|connection| {
             let mut query = connection.prepare_cached(
-                "SELECT subject, site, server, code, message, remedy, begun, since, told
+                "SELECT subject, site, server, code, message, remedy, begun, since, told, recovered
                  FROM alert ORDER BY subject",
             )?;
             let rows = query.query_map([], |row| {
@@ -49,6 +51,7 @@ impl Ledger {
                     begun: timestamp(row, 6)?,
                     since: timestamp(row, 7)?,
                     told: row.get(8)?,
+                    recovered: row.get(9)?,
                 })
             })?;
             rows.collect()
@@ -63,8 +66,8 @@ impl Ledger {
         self.write(|transaction| {
             transaction.execute("DELETE FROM alert", [])?;
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO alert (subject, site, server, code, message, remedy, begun, since, told)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO alert (subject, site, server, code, message, remedy, begun, since, told, recovered)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?;
             for case in cases {
                 insert.execute((
@@ -77,6 +80,7 @@ impl Ledger {
                     milliseconds(case.begun),
                     milliseconds(case.since),
                     &case.told,
+                    case.recovered,
                 ))?;
             }
             Ok(())

@@ -29,6 +29,8 @@ pub(super) struct Teller {
     remembered: bool,
     /// The ledger has the cases as they are.
     kept: bool,
+    /// A write of them that is under way: the next one waits for it.
+    keeping: Option<JoinHandle<bool>>,
     running: Option<JoinHandle<Result<(), Problem>>>,
 }
 
@@ -36,7 +38,14 @@ impl Teller {
     pub(super) fn new(config: &Alert) -> Self {
         let length = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         let alerts = Alerts::new(length(config.after), length(config.min_interval));
-        Self { command: config.command.clone(), alerts, remembered: false, kept: true, running: None }
+        Self {
+            command: config.command.clone(),
+            alerts,
+            remembered: false,
+            kept: true,
+            keeping: None,
+            running: None,
+        }
     }
 
     pub(super) async fn see(&mut self, status: &Status, source: &Source) {
@@ -87,22 +96,32 @@ impl Teller {
 
     /// The agent ends: what is being told is, as far as it can be, and is not told again by the next one.
     pub(super) async fn finish(&mut self, source: &Source) {
-        if self.running.is_none() {
-            return;
+        if self.running.is_some() {
+            match timeout(GOODBYE, self.ended()).await {
+                Ok(outcome) => self.note(outcome, source).await,
+                Err(_) => {
+                    tracing::warn!("an alert was still being told; it is told again after the next start");
+                }
+            }
         }
-        match timeout(GOODBYE, self.ended()).await {
-            Ok(outcome) => self.note(outcome, source).await,
-            Err(_) => tracing::warn!("an alert was still being told; it is told again after the next start"),
-        }
+        // The end may have come while they were being written.
+        self.keep(source).await;
     }
 
     async fn keep(&mut self, source: &Source) {
+        if let Some(keeping) = &mut self.keeping {
+            // Whatever came of it, what is to be kept now is newer.
+            let _ = keeping.await;
+            self.keeping = None;
+        }
         // What is not read yet must not be lost.
         if self.kept || !self.remembered {
             return;
         }
         let (ledger, cases) = (Arc::clone(&source.ledger), self.alerts.cases());
-        self.kept = matches!(blocking(move || ledger.keep_cases(&cases)).await, Some(Ok(())));
+        let keep = move || ledger.keep_cases(&cases).is_ok();
+        self.kept = self.keeping.insert(tokio::task::spawn_blocking(keep)).await.unwrap_or(false);
+        self.keeping = None;
     }
 }
 

@@ -38,6 +38,7 @@ fn cases_are_kept_as_they_are() {
         begun: at(1),
         since: at(2),
         told: told.map(str::to_owned),
+        recovered: told.is_some(),
     };
     let cases = [case("a", None), case("b", Some("expired"))];
     ledger.keep_cases(&[case("c", None)]).unwrap();
