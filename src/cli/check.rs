@@ -71,6 +71,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             found.online(portal).await;
         }
     }
+    found.outlets();
     found.agent().await;
     found.mistakes.sort_by_key(|mistake| mistake.line);
     print(arguments, &found.mistakes, &found.good);
@@ -268,6 +269,34 @@ impl Findings<'_> {
                         "write the application's secret into it, readable by certhook's user alone",
                     ),
                 );
+            }
+        }
+    }
+
+    fn outlets(&mut self) {
+        if let Some(config::Metrics { line, to: config::MetricsTo::File(path) }) = &self.config.metrics {
+            let folder = path.parent().filter(|folder| folder.is_dir() && platform::may_write_in(folder));
+            let shown = path.display();
+            match folder {
+                Some(_) => self.good.push(format!("the metrics can be written to {shown}")),
+                None => {
+                    let message =
+                        format!("{shown} cannot be written: its folder is not there, or this user may not");
+                    let remedy =
+                        "make the folder, and let certhook's user write in it (also in its unit's sandbox)";
+                    self.add(*line, Problem::new("metrics_file", message, remedy));
+                }
+            }
+        }
+        if let Some(alert) = &self.config.alert {
+            let program = alert.command.first().map(String::as_str).unwrap_or_default();
+            if platform::may_run(std::path::Path::new(program)) {
+                self.good.push(format!("alerts are told by {}", printable(program, 200)));
+            } else {
+                let message =
+                    format!("{} is not there, or this user may not run it", printable(program, 200));
+                let remedy = "name a program by its full path in command, and make it executable";
+                self.add(alert.line, Problem::new("alert_command", message, remedy));
             }
         }
     }

@@ -76,6 +76,24 @@ fn what_the_agent_cannot_do_is_told_too() {
 }
 
 #[test]
+fn metrics_and_alerts_that_cannot_work_are_told_of() {
+    let host = Host::new(&[Writer::Certbot]);
+    let with = |metrics: &str, alert: &str| {
+        let more = format!("[metrics]\nfile = {metrics:?}\n[alert]\ncommand = [{alert:?}]\n");
+        std::fs::write(host.config_path(), format!("{}\n{more}", host.config_text())).unwrap();
+        let (found, code) = found(&host);
+        let codes: Vec<String> = found.iter().map(|(_, code, ..)| code.clone()).collect();
+        let lines: Vec<u64> = found.iter().map(|(line, ..)| *line).collect();
+        (codes.join(" "), lines, code)
+    };
+    let file = host.path().join("certhook.prom").display().to_string();
+    assert_eq!(with(&file, "/bin/true"), (String::new(), vec![], 0));
+    let (codes, lines, code) = with("/none/certhook.prom", "/bin/none");
+    assert_eq!((codes.as_str(), code), ("metrics_file alert_command", 1));
+    assert_eq!(lines, [line_of(&host, "[metrics]"), line_of(&host, "[alert]")]);
+}
+
+#[test]
 fn every_mistake_has_its_line_and_remedy() {
     let mut host = Host::new(&[Writer::Lego]);
 
