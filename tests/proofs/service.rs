@@ -142,6 +142,39 @@ fn another_configuration_is_taken_over_without_another_process() {
 }
 
 #[test]
+fn the_wire_is_looked_at_from_time_to_time_after_it_too() {
+    let watch = "rescan = \"1s\"".to_owned();
+    let mut host = Host::with(&[Writer::Lego], Extra { watch, ..Extra::default() });
+    host.start_agent_and_settle();
+    signal(&host, Signal::SIGHUP);
+    host.wait_until("another configuration", || host.log().contains("the configuration was read again"));
+    host.wait_until("its first look", || !checked_at(&host).is_empty());
+    for _ in 0..2 {
+        let before = checked_at(&host);
+        host.wait_until("another look", || checked_at(&host) > before);
+    }
+    host.stop_agent();
+}
+
+/// As with nginx's unit, whose drop-in tells certhook of every reload, certhook's own included.
+#[test]
+fn a_server_that_tells_of_its_reloads_is_not_reloaded_for_ever() {
+    let mut host = Host::new(&[Writer::Lego]);
+    let count = host.path().join("reloads");
+    // It ends well, and nothing comes of it.
+    host.use_command_server(&format!("echo >>{}", count.display()), "verify_timeout = \"100ms\"");
+    host.start_agent_and_settle();
+    let reloads = || std::fs::read_to_string(&count).unwrap_or_default().lines().count();
+    host.renew(0, Duration::ZERO);
+    host.wait_for("the problem", |status| codes(status) == ["stale"]);
+    for _ in 0..4 {
+        assert_eq!(host.certhook(&["sync", "--reloaded", "--wait", "20s"]).status.code(), Some(1));
+    }
+    assert!((1..=3).contains(&reloads()), "{} reloads", reloads());
+    host.stop_agent();
+}
+
+#[test]
 fn a_configuration_that_is_wrong_changes_nothing_and_is_told_of() {
     let mut host = Host::new(&[Writer::Lego]);
     host.start_agent_and_settle();
@@ -223,8 +256,11 @@ fn a_reload_by_others_is_looked_at_and_costs_no_other() {
     host.stop_agent();
 }
 
+/// To a second; empty before the first look.
 fn checked_at(host: &Host) -> String {
-    host.agent_status().unwrap()["sites"][0]["served"]["checked_at"].as_str().unwrap()[..19].to_owned()
+    let status = host.agent_status().unwrap_or_default();
+    let checked_at = status["sites"][0]["served"]["checked_at"].as_str().unwrap_or_default();
+    checked_at.chars().take(19).collect()
 }
 
 #[test]
