@@ -9,6 +9,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
 
 test: tools fmt lint unit slow ## everything that must hold, quickest first
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory lifecycle; else echo "skipped: make lifecycle, which only root can"; fi
 
 demo: tools ## the main job, played on this machine: three renewals from the file to the portal
 	cargo build --quiet --workspace --bins
