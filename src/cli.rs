@@ -123,6 +123,9 @@ pub fn run() -> ExitCode {
         Ok(config) => perform(arguments.verb, config),
         Err(mistakes) => match arguments.verb {
             Verb::Check(options) => check::mistaken(&options, &mistakes),
+            Verb::Sync(options) if options.is_a_hint() && mistakes.say_nothing_is_configured() => {
+                Outcome::Well
+            }
             Verb::Run if mistakes.say_nothing_is_configured() => run::without_configuration(&mistakes),
             _ => {
                 complain(&mistakes.to_string());

@@ -41,8 +41,12 @@ use waiters::Waiters;
 
 /// Handshakes of several sites at once; each site's are one after the other.
 const PROBES_AT_ONCE: usize = 16;
-/// For the courier to end the request it is at, beyond the request's own time, when the agent stops.
+/// For notes to be written when the agent stops; service managers wait half a minute for all of its end.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// For the courier to end the request it is at.
+const LAST_REQUEST: Duration = Duration::from_secs(20);
+/// For the outlets to say that the agent ends.
+const LAST_ALERT: Duration = Duration::from_secs(8);
 /// For another pass to end before the agent starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -286,23 +290,29 @@ impl Daemon {
 
     /// Lets what is under way come to a good end, within bounds.
     async fn end(mut self) {
-        if let Some((orders, courier)) = self.courier.take() {
+        drop(self.changes);
+        let (courier, outlets) = (self.courier.take(), self.outlets.take());
+        let sent = async {
+            let Some((orders, courier)) = courier else { return };
             drop(orders);
-            let request = self.config.portal.as_ref().map_or(Duration::ZERO, |portal| portal.timeout);
-            if timeout(request + GOODBYE, courier).await.is_err() {
+            if timeout(LAST_REQUEST, courier).await.is_err() {
                 tracing::warn!(
                     "a request to the portal was still under way; it is made again at the next start"
                 );
             }
-        }
-        drop(self.changes);
-        if let Some(outlets) = self.outlets.take() {
-            // An alert that is being told has time to be.
-            let _ = timeout(GOODBYE + GOODBYE, outlets).await;
-        }
-        let all_noted = async { while self.notes.join_next().await.is_some() {} };
-        // What is not noted is seen again at the next start.
-        let _ = timeout(GOODBYE, all_noted).await;
+        };
+        let told = async {
+            if let Some(outlets) = outlets {
+                // An alert that is being told has time to be.
+                let _ = timeout(LAST_ALERT, outlets).await;
+            }
+        };
+        let noted = async {
+            let all = async { while self.notes.join_next().await.is_some() {} };
+            // What is not noted is seen again at the next start.
+            let _ = timeout(GOODBYE, all).await;
+        };
+        tokio::join!(sent, told, noted);
     }
 }
 

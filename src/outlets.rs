@@ -13,6 +13,7 @@ mod listen;
 mod shared;
 mod teller;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,15 +86,15 @@ impl Outlets {
         if let Some(listening) = self.listening.take() {
             listening.abort();
         }
-        if let Some(teller) = &mut self.teller {
-            teller.finish(&self.source).await;
-        }
         if let Some(file) = self.file.take() {
             // What stays in the file would seem to be so still.
             let written = blocking(move || metrics::write(&file, &metrics::farewell())).await;
             if let Some(Err(error)) = written {
                 tracing::warn!(%error, "the metrics' file is left as it is");
             }
+        }
+        if let Some(teller) = &mut self.teller {
+            teller.finish(&self.source).await;
         }
     }
 
@@ -140,7 +141,13 @@ impl Outlets {
             let shown = printable(&file.display().to_string(), 200);
             let written = blocking(move || metrics::write(&file, &text)).await;
             self.source.shared.set_metrics_problem(written.and_then(Result::err).map(|error| {
-                let remedy = "see that the folder is there and certhook's user may write in it";
+                let remedy = match error.kind() {
+                    ErrorKind::ReadOnlyFilesystem => {
+                        "the packaged service may write in its state folder only: add ReadWritePaths= with that \
+                         folder by systemctl edit certhook, and restart it"
+                    }
+                    _ => "see that the folder is there and certhook's user may write in it",
+                };
                 Problem::new("metrics_file", format!("{shown} cannot be written: {error}"), remedy)
             }));
         }

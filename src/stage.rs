@@ -81,8 +81,10 @@ impl Stage {
             return Ok(false);
         }
         let (certificate, key) = read(place, expected)?;
-        let written = self.write(&set, &certificate, key.as_ref());
-        written.and_then(|()| self.swap(&target)).map_err(|error| {
+        let written = platform::as_owner_of(&self.folder, || {
+            self.write(&set, &certificate, key.as_ref()).and_then(|()| self.swap(&target))
+        });
+        written.map_err(|error| {
             let folder = printable(&self.folder.display().to_string(), 200);
             let message = format!("the copy of {} in {folder} cannot be written: {error}", self.name);
             Problem::new("not_published", message, "let certhook's user write in stage, and see its disk")
@@ -92,6 +94,10 @@ impl Stage {
 
     /// Removes what was published before, and what was begun and never finished.
     pub fn tidy(&self) {
+        platform::as_owner_of(&self.folder, || self.remove_old());
+    }
+
+    fn remove_old(&self) {
         let platform::Kind::Link(current) = platform::kind(&self.link()) else { return };
         let sets = self.folder.join(SETS);
         for entry in std::fs::read_dir(&sets).into_iter().flatten().flatten() {

@@ -341,9 +341,17 @@ impl Status {
             && self.servers.iter().all(|server| server.problem.is_none())
     }
 
-    /// Whether all is well and nothing is under way any more.
+    /// Whether all is well and nothing is under way any more, but what is put off because the configuration spares
+    /// the server.
     pub fn is_settled(&self) -> bool {
-        self.is_well() && self.sites.iter().all(|site| site.state == "current")
+        let rests = |site: &Site| site.state == "current" || self.put_off(site).is_some();
+        self.is_well() && self.sites.iter().all(rests)
+    }
+
+    /// When a site is reloaded for that waits only because its server is spared.
+    pub fn put_off(&self, site: &Site) -> Option<Timestamp> {
+        let server = self.servers.iter().find(|server| server.name == site.server)?;
+        server.reload_at.filter(|_| site.state == "reloading" && site.problem.is_none())
     }
 
     /// What is wrong with more than one site, but for servers.

@@ -18,6 +18,7 @@ use crate::portal;
 use crate::problem::{Problem, printable};
 use crate::roster;
 use crate::server::Server;
+use crate::status::Status;
 use crate::watch::{Topic, Watcher};
 
 #[derive(Debug, clap::Args)]
@@ -307,6 +308,7 @@ impl Findings<'_> {
             self.good.push("no agent runs now; this command has looked by itself".to_owned());
             return;
         };
+        self.what_the_agent_does_not_see(&status);
         let pid = status.agent.pid.unwrap_or_default();
         self.good.push(format!("the agent runs (process {pid})"));
         let of_sites =
@@ -325,6 +327,30 @@ impl Findings<'_> {
             if self.mistakes.iter().all(|known| known.problem.code != problem.code) {
                 self.add(0, problem);
             }
+        }
+    }
+
+    /// Its sandbox may close folders to it that this command sees.
+    fn what_the_agent_does_not_see(&mut self, status: &Status) {
+        let sees = |site: &roster::Site| {
+            let path = site.settings.certificate.display().to_string();
+            let server = &self.config.servers[site.settings.server].name;
+            status.sites.iter().any(|seen| seen.certificate.path == path && seen.server == *server)
+        };
+        let unseen: Vec<(usize, String)> = self
+            .census
+            .sites
+            .iter()
+            .filter(|site| !sees(site))
+            .map(|site| (site.settings.line, site.settings.certificate.display().to_string()))
+            .collect();
+        for (line, path) in unseen {
+            let message =
+                format!("the agent does not see {}, which this command does", printable(&path, 300));
+            let remedy = "the packaged service is kept out of /home, /root and /tmp: open the folder to it with \
+                          BindReadOnlyPaths= (systemctl edit certhook) and restart it; or, if the configuration \
+                          is newer than the agent, run: systemctl reload certhook";
+            self.add(line, Problem::new("not_seen_by_agent", message, remedy));
         }
     }
 

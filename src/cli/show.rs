@@ -26,11 +26,19 @@ pub(super) fn status(status: &Status) -> String {
 
 /// What a pass came to, in few lines.
 pub(super) fn summary(status: &Status) -> String {
-    let settled = |site: &&Site| !site.is_well() || site.state != "current";
-    let unwell: Vec<&Site> = status.sites.iter().filter(settled).collect();
+    let put_off: Vec<(&Site, Timestamp)> =
+        status.sites.iter().filter_map(|site| Some((site, status.put_off(site)?))).collect();
     if status.is_settled() {
-        return format!("{} served and recorded", count(status.sites.len(), "site"));
+        let mut out =
+            vec![format!("{} served and recorded", count(status.sites.len() - put_off.len(), "site"))];
+        out.extend(put_off.iter().map(|(site, at)| {
+            format!("{}: its server is spared, and reloaded at {at}", printable(&site.name, 120))
+        }));
+        return out.join("\n");
     }
+    let settled =
+        |site: &&Site| !site.is_well() || (site.state != "current" && status.put_off(site).is_none());
+    let unwell: Vec<&Site> = status.sites.iter().filter(settled).collect();
     let mut out = vec![format!("{} of {} not well", unwell.len(), count(status.sites.len(), "site"))];
     for site in unwell {
         out.push(format!("{}: {}", printable(&site.name, 120), site.state));

@@ -16,12 +16,14 @@ pub(super) struct Arguments {
     /// Send reports again that the portal has refused.
     #[arg(long)]
     retry: bool,
-    /// Said by whatever has just reloaded the server: the wire is asked, and certhook's own reloads are passed over.
-    #[arg(long)]
+    /// Said by whatever has just reloaded the server: a running agent asks the wire, and passes over its own reloads.
+    ///
+    /// Where none runs there is nothing to do, and nothing is waited for unless --wait says so.
+    #[arg(long, conflicts_with = "retry")]
     reloaded: bool,
-    /// How long to wait for the outcome.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait)]
-    wait: Duration,
+    /// How long to wait for the outcome; 60s, if it is not said.
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    wait: Option<Duration>,
     /// Print the outcome as `status --json` does.
     #[arg(long)]
     json: bool,
@@ -31,7 +33,20 @@ fn wait(text: &str) -> std::result::Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write it like 10s, 30m or 6h".to_owned())
 }
 
+/// So long is waited where nothing else is said.
+const WAIT: Duration = Duration::from_secs(60);
+
+impl Arguments {
+    /// Whether it is no more than a hint, which nobody owes an answer.
+    pub(super) fn is_a_hint(&self) -> bool {
+        self.reloaded
+    }
+}
+
 pub(super) async fn run(config: Config, arguments: &Arguments) -> Result {
+    if arguments.reloaded {
+        return hint(&config, arguments.wait.unwrap_or_default()).await;
+    }
     let status = pass(config, arguments).await?;
     if arguments.json {
         say_json(&status);
@@ -41,13 +56,24 @@ pub(super) async fn run(config: Config, arguments: &Arguments) -> Result {
     Ok(Outcome::from(status.is_settled()))
 }
 
+/// How things are is told by `status` and by alerts: whoever reloads a server is not to blame for it.
+async fn hint(config: &Config, wait: Duration) -> Result {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let request = Request::Sync { retry: false, reloaded: true, wait_ms };
+    match control::ask(&config.state_dir, &request).await {
+        Some(_) => say("the agent looks at what is served"),
+        None => say("no agent runs: nobody to tell"),
+    }
+    Ok(Outcome::Well)
+}
+
 async fn pass(config: Config, arguments: &Arguments) -> std::result::Result<Status, Problem> {
-    let until = Instant::now() + arguments.wait;
+    let until = Instant::now() + arguments.wait.unwrap_or(WAIT);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let Arguments { retry, reloaded, .. } = *arguments;
-        let request = Request::Sync { retry, reloaded, wait_ms };
+        let retry = arguments.retry;
+        let request = Request::Sync { retry, reloaded: false, wait_ms };
         if let Some(status) = control::ask(&config.state_dir, &request).await {
             return Ok(status);
         }

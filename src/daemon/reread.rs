@@ -46,6 +46,7 @@ impl Daemon {
         };
         match outcome {
             Ok(config) => {
+                self.config_problem = None;
                 self.next = Some(Next { config: Box::new(config), until: Instant::now() + LEAVE_PATIENCE });
             }
             Err(problem) => {
@@ -72,11 +73,13 @@ impl Daemon {
     /// The loop begins anew with another configuration. As at the start everything is looked at, so no hint that
     /// comes meanwhile is lost.
     pub(super) fn succeed(self, config: Config, calls: &mpsc::UnboundedSender<Call>) -> Self {
-        let Self { courier, notes, waiters, watcher, shared, changes, outlets, .. } = self;
+        let Self { courier, notes, waiters, watcher, shared, changes, outlets, config_problem, .. } = self;
         // Its watches are wanted for the next.
         drop((watcher, changes));
         let mut next = Self::new(config, courier.map(|(_, ended)| ended), shared);
         next.open_outlets(calls, outlets);
+        // Of a file that came to be wrong since.
+        next.config_problem = config_problem;
         (next.notes, next.waiters) = (notes, waiters);
         next.waiters.begin_anew();
         next.feed(Event::LookAtAll(Cause::Asked));

@@ -18,7 +18,10 @@ pub(super) fn courier(
     earlier: Option<oneshot::Receiver<()>>,
     told: impl Fn() + Clone + Send + 'static,
 ) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
-    let portal = config.portal.as_ref()?;
+    let Some(portal) = &config.portal else {
+        // Nothing more is sent; whoever comes next waits for the earlier one all the same.
+        return earlier.map(|earlier| (mpsc::unbounded_channel().0, earlier));
+    };
     let known = |site: &config::Site| Known { name: site.name.clone(), id: site.id };
     let known: HashMap<String, Known> =
         config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();

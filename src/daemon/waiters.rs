@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use crate::agent::{Cause, Event};
+use crate::agent::{self, Cause, Event, HOLD, State};
 use crate::courier::Order;
 use crate::status::Status;
 
@@ -60,6 +60,9 @@ impl Waiters {
     /// The loop begins anew: what they waited for is asked for again.
     pub(super) fn begin_anew(&mut self) {
         for waiter in &mut self.waiting {
+            // What the earlier courier has still to say of it is passed over.
+            self.next += 1;
+            waiter.number = self.next;
             waiter.stage = Stage::Sites;
         }
     }
@@ -112,8 +115,14 @@ impl Daemon {
         if self.waiters.is_empty() {
             return;
         }
-        let at_rest = !self.servers.are_read() && self.agent.sites().all(|(_, site)| site.at_rest());
         let now = Instant::now();
+        // What waits for a server that is spared may do so for hours, as it is meant to.
+        let put_off = |site: &agent::Site| {
+            let next = self.agent.next_reload(site.server());
+            matches!(site.state(), State::Ready) && next.is_some_and(|at| at > now + HOLD)
+        };
+        let rests = |site: &agent::Site| site.at_rest() || put_off(site);
+        let at_rest = !self.servers.are_read() && self.agent.sites().all(|(_, site)| rests(site));
         let courier = self.courier.as_ref().map(|(orders, _)| orders);
         for waiter in &mut self.waiters.waiting {
             if waiter.stage == Stage::Sites && at_rest {

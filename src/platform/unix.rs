@@ -42,12 +42,37 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
     if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
         create_private_folder(above)?;
     }
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+    match as_owner_of(above(path), || std::fs::DirBuilder::new().mode(0o700).create(path)) {
         // Another process was quicker.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => as_the_folder_s(path, || open_folder(path)).map(drop),
+        outcome => outcome,
     }
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Does some work with files as the folder's owner. What root does by hand in the folder of a service that has a
+/// user of its own is that user's, or it could not use it; and a link that such a user has put there leads root to
+/// nothing that the user could not change himself. For this thread alone, and for files alone.
+pub fn as_owner_of<T>(folder: &Path, work: impl FnOnce() -> T) -> T {
+    use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
+    /// Gives back what was before, however the work ends.
+    struct Before(Uid, Gid);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            setfsuid(self.0);
+            setfsgid(self.1);
+        }
+    }
+    // What is to be made there is the owner's of the nearest folder that is there.
+    let there = folder.ancestors().find_map(|folder| std::fs::metadata(folder).ok());
+    let Some(owner) = there.filter(|found| geteuid().is_root() && found.uid() != 0) else { return work() };
+    let group = setfsgid(Gid::from_raw(owner.gid()));
+    // Last: from here on this thread has another user's rights to files.
+    let _before = Before(setfsuid(Uid::from_raw(owner.uid())), group);
+    work()
 }
 
 /// Opens or creates a file that only its owner may read or write.
@@ -55,26 +80,9 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match options.clone().create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
-        outcome => as_the_folder_s(path, || outcome),
-    }
-}
-
-/// What root has just made in another user's folder (a command beside a service that has a user of its own) is
-/// to be that user's, who could not use it else.
-fn as_the_folder_s(path: &Path, made: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
-    let made = made()?;
-    if nix::unistd::geteuid().is_root() {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))?;
-        if folder.uid() != 0 {
-            give(&made, (folder.uid(), folder.gid()))?;
-        }
-    }
-    Ok(made)
+    as_owner_of(above(path), || {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    })
 }
 
 /// Creates a file that was not there; for its owner alone, or for all to read.
@@ -84,7 +92,7 @@ fn as_the_folder_s(path: &Path, made: impl FnOnce() -> io::Result<File>) -> io::
 pub fn create_new(path: &Path, private: bool) -> io::Result<File> {
     let mode = if private { 0o600 } else { 0o644 };
     let file =
-        as_the_folder_s(path, || OpenOptions::new().write(true).create_new(true).mode(mode).open(path))?;
+        as_owner_of(above(path), || OpenOptions::new().write(true).create_new(true).mode(mode).open(path))?;
     if !private {
         // Whatever the process leaves out of its files' modes: it is to be read.
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;

@@ -107,3 +107,36 @@ fn a_folder_that_cannot_be_written_says_so() {
     assert_eq!(problem.code, "not_published");
     assert!(problem.message.contains(&bench.folder.path().display().to_string()), "{problem}");
 }
+
+/// A service's user that has been taken over must not be able to have root, who runs a hook, write elsewhere.
+#[test]
+fn what_others_have_put_there_leads_root_nowhere() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: it takes root to work in a folder of another user's");
+        return;
+    }
+    let bench = Bench::new();
+    let (_, set) = bench.renew();
+    std::fs::set_permissions(bench.folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let give = |path: &Path| nix::unistd::chown(path, Some(nobody.uid), Some(nobody.gid)).unwrap();
+    let (sets, precious) = (bench.stage.folder.join(SETS), bench.folder.path().join("precious"));
+    std::fs::write(&precious, "precious").unwrap();
+    std::fs::create_dir_all(&sets).unwrap();
+    give(&bench.stage.folder);
+    give(&sets);
+    for number in 0..1000 {
+        let new = sets.join(format!(".new-a.test-{}-{number}", std::process::id()));
+        std::fs::create_dir(&new).unwrap();
+        std::os::unix::fs::symlink(&precious, new.join(CERTIFICATE)).unwrap();
+        give(&new);
+    }
+    assert_eq!(bench.stage.publish(&bench.place, &set).unwrap_err().code, "not_published");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+    // Without them all is the user's own.
+    std::fs::remove_dir_all(&sets).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(bench.stage.key()).unwrap().uid();
+    assert_eq!(owner, nobody.uid.as_raw());
+}

@@ -17,7 +17,7 @@ fn a_package_comes_and_goes(suite: &str) {
     assert!(host.ok("systemctl --failed --no-legend").is_empty());
     assert!(host.journal("certhook").contains("not_configured"));
     let modes = host.ok("stat -c '%a %U:%G' /etc/certhook /etc/certhook/certhook.toml /var/lib/certhook");
-    assert_eq!(modes, "750 root:certhook\n640 root:certhook\n700 certhook:certhook");
+    assert_eq!(modes, "751 root:certhook\n640 root:certhook\n700 certhook:certhook");
     let user = host.ok("getent passwd certhook | cut -d : -f 6,7; id -Gn certhook");
     assert_eq!(user, "/nonexistent:/usr/sbin/nologin\ncerthook", "no home, no shell, no other group");
     assert!(!host.is("getent shadow certhook | grep -q ':\\$'"), "no password");

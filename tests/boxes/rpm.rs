@@ -9,7 +9,7 @@ fn an_rpm_is_installed_upgraded_and_erased() {
     let master = host.master();
     host.ok("rpm -i --nodeps /root/old.rpm");
     let modes = host.ok("stat -c '%a %U:%G' /etc/certhook /etc/certhook/certhook.toml /var/lib/certhook");
-    assert_eq!(modes, "750 root:certhook\n640 root:certhook\n700 certhook:certhook");
+    assert_eq!(modes, "751 root:certhook\n640 root:certhook\n700 certhook:certhook");
     assert_eq!(host.ok("getent passwd certhook | cut -d : -f 6,7"), "/nonexistent:/sbin/nologin");
     // By the presets of the distribution, which are Debian's here.
     assert_eq!(host.ok("systemctl is-enabled certhook"), "enabled");

@@ -23,7 +23,7 @@ fn the_main_job_works_in_the_sandbox(suite: &str) {
     assert_ne!(reported.as_deref(), Some("2026-01-01T00:00:00"), "the portal knows of it");
 
     // Who calls the hook is root, who answers is the agent.
-    host.ok("RENEWED_LINEAGE=/etc/letsencrypt/live/shop.test /usr/lib/certhook/hooks/certbot");
+    host.ok("RENEWED_LINEAGE=/etc/letsencrypt/live/shop.test /etc/certhook/hooks/certbot");
 
     // Somebody's mistake keeps nginx from loading anything: its own words, with file and line.
     host.write("/etc/nginx/sites-enabled/zz", 0o644, "sevrer on;\n");

@@ -168,7 +168,8 @@ fn a_server_that_tells_of_its_reloads_is_not_reloaded_for_ever() {
     host.renew(0, Duration::ZERO);
     host.wait_for("the problem", |status| codes(status) == ["stale"]);
     for _ in 0..4 {
-        assert_eq!(host.certhook(&["sync", "--reloaded", "--wait", "20s"]).status.code(), Some(1));
+        // It waits for the end, and is not to blame for it.
+        assert_eq!(host.certhook(&["sync", "--reloaded", "--wait", "20s"]).status.code(), Some(0));
     }
     assert!((1..=3).contains(&reloads()), "{} reloads", reloads());
     host.stop_agent();
@@ -250,7 +251,7 @@ fn a_reload_by_others_is_looked_at_and_costs_no_other() {
     let before = checked_at(&host);
     host.nginx.hup();
     host.wait_until("the next second", || jiff::Timestamp::now().to_string()[..19] > *before);
-    assert_eq!(host.certhook(&["sync", "--reloaded"]).status.code(), Some(0));
+    assert_eq!(host.certhook(&["sync", "--reloaded", "--wait", "20s"]).status.code(), Some(0));
     assert!(checked_at(&host) > before);
     assert_eq!(host.nginx.log().hups, 1);
     host.stop_agent();
@@ -284,4 +285,46 @@ fn what_root_does_in_the_services_folder_stays_the_services() {
     }
     assert!(found >= 2, "{found} files");
     assert_eq!(codes(&host.json(&["status", "--json"]).0), Vec::<String>::new());
+}
+
+#[test]
+fn a_hint_without_an_agent_does_nothing_and_never_fails() {
+    let host = Host::new(&[Writer::Lego]);
+    let hint = || host.certhook(&["sync", "--reloaded"]).status.code();
+    assert_eq!(hint(), Some(0));
+    assert!(!host.state_dir().join("ledger.db").exists(), "it made a pass");
+    std::fs::write(host.config_path(), "# nothing\n").unwrap();
+    assert_eq!(hint(), Some(0));
+}
+
+/// A hook that waits for what is put off for hours would hold its tool up, and then complain.
+#[test]
+fn nobody_waits_for_a_reload_that_is_put_off_as_configured() {
+    let server = "min_interval = \"2h\"".to_owned();
+    let mut host = Host::with(&[Writer::Lego], Extra { server, ..Extra::default() });
+    host.start_agent_and_settle();
+    host.renew(0, Duration::ZERO);
+    host.wait_until_done(0);
+    host.renew(0, Duration::ZERO);
+    let output = host.certhook(&["sync", "--wait", "50s"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("its server is spared, and reloaded at 20"), "{said}");
+    assert_eq!(host.nginx.log().hups, 1);
+    host.stop_agent();
+}
+
+#[test]
+fn what_the_agent_does_not_see_is_told_of() {
+    let mut host = Host::new(&[Writer::Lego, Writer::Lego]);
+    let both = host.config_text();
+    rewrite(&host, |_| both[..both.rfind("[[site]]").unwrap()].to_owned());
+    host.start_agent();
+    host.wait_for("the one site", |status| states(status) == ["current"]);
+    let check = || host.json(&["check", "--json"]);
+    assert_eq!(check(), (serde_json::json!([]), 0));
+    rewrite(&host, |_| both.clone());
+    let (found, code) = check();
+    assert_eq!((found[0]["code"].as_str(), code), (Some("not_seen_by_agent"), 1), "{found}");
+    host.stop_agent();
 }
