@@ -1,6 +1,7 @@
 #!/bin/sh
 # acme.sh's reload command: certhook looks at once, and acme.sh tells what went wrong.
-# Install: acme.sh --install-cert -d NAME --key-file … --fullchain-file … --reloadcmd /usr/lib/certhook/hooks/acme.sh
+# Install: acme.sh --install-cert -d NAME --key-file … --fullchain-file … --reloadcmd /etc/certhook/hooks/acme.sh
+# (what is there does nothing once certhook was removed, where this file would be missed)
 set -u
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$(readlink -f "$0")")/common.sh"

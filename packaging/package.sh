@@ -78,6 +78,8 @@ rpm() {
     if [ -d "$work/rpm/usr/share/zsh" ]; then
         mv "$work/rpm/usr/share/zsh/vendor-completions" "$work/rpm/usr/share/zsh/site-functions"
     fi
+    # An rpm takes its own files with it when it is erased; these are copied, and stay.
+    mv "$work/rpm/etc/certhook/hooks" "$work/rpm/usr/lib/certhook/guards"
     mkdir -p "$work/rpm/usr/share/licenses/certhook"
     install -m 644 LICENSE-MIT LICENSE-APACHE "$work/rpm/usr/share/licenses/certhook/"
     install -m 644 CHANGELOG.md "$work/rpm/usr/share/doc/certhook/"

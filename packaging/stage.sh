@@ -13,7 +13,8 @@ put() { (umask 022; mkdir -p "$root$(dirname "$3")"); install -m "$1" "$2" "$roo
 
 put 755 "$program" /usr/bin/certhook
 put 640 packaging/certhook.toml /etc/certhook/certhook.toml
-chmod 750 "$root/etc/certhook"
+# Nobody lists it, and whoever renews certificates as another user than root can call what is in hooks.
+chmod 751 "$root/etc/certhook"
 
 units=/usr/lib/systemd/system
 for unit in packaging/systemd/*.service; do
@@ -30,7 +31,10 @@ for hook in hooks/*; do
     mode=644
     [ ! -x "$hook" ] || mode=755
     put $mode "$hook" "/usr/lib/certhook/$hook"
+    # What a tool was told to call outlives a removal.
+    [ $mode = 644 ] || put 755 packaging/guard "/etc/certhook/$hook"
 done
+for guard in "$root"/etc/certhook/hooks/*; do sed -i "s/@HOOK@/${guard##*/}/" "$guard"; done
 put 755 packaging/link-certbot /usr/lib/certhook/link-certbot
 
 for page in packaging/man/*.[1-8]; do

@@ -54,7 +54,7 @@ trace\t'Every event and action'"
 complete -c certhook -n "__fish_certhook_using_subcommand run" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
 json\t'One JSON object a line'"
 complete -c certhook -n "__fish_certhook_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c certhook -n "__fish_certhook_using_subcommand sync" -l wait -d 'How long to wait for the outcome' -r
+complete -c certhook -n "__fish_certhook_using_subcommand sync" -l wait -d 'How long to wait for the outcome; 60s, if it is not said' -r
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -l config -d 'The configuration file' -r -F
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
 warn\t'What somebody should look at'
@@ -64,7 +64,7 @@ trace\t'Every event and action'"
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
 json\t'One JSON object a line'"
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -l retry -d 'Send reports again that the portal has refused'
-complete -c certhook -n "__fish_certhook_using_subcommand sync" -l reloaded -d 'Said by whatever has just reloaded the server: the wire is asked, and certhook\'s own reloads are passed over'
+complete -c certhook -n "__fish_certhook_using_subcommand sync" -l reloaded -d 'Said by whatever has just reloaded the server: a running agent asks the wire, and passes over its own reloads'
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -l json -d 'Print the outcome as `status --json` does'
 complete -c certhook -n "__fish_certhook_using_subcommand sync" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c certhook -n "__fish_certhook_using_subcommand check" -l config -d 'The configuration file' -r -F

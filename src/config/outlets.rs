@@ -44,7 +44,7 @@ fn loopback(file: &File<'_>, at: &At<String>) -> Option<SocketAddr> {
 }
 
 pub(super) fn alert(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Alert> {
-    const EXAMPLE: &str = "[\"/usr/bin/mail\", \"-s\", \"certhook\", \"root\"]";
+    const EXAMPLE: &str = "[\"/usr/bin/curl\", \"--config\", \"/etc/certhook/alert.curl\"]";
     let line = section.line;
     let given = section.has("command");
     let command = section.string_or_strings("command");

@@ -1,6 +1,9 @@
 //! Debian's certbot as it is installed, with an authority beside it: its renewals are served and reported, whatever
 //! else its hooks do.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
 use crate::host::{Host, Version};
 
 const NAME: &str = "renewed.test";
@@ -44,6 +47,100 @@ fn certbot_s_renewals_are_served_and_reported_once() {
     assert_eq!(reports(&host), 2, "each certificate is reported once");
     assert!(reloads(&host) - renewed.1 <= 1, "certhook reloads once, if it is not too late for that");
     assert!(host.ok("systemctl --failed --no-legend").is_empty());
+
+    // The box has curl: alerts go from the sandbox as the sample and the examples have it.
+    let command = include_str!("../../packaging/certhook.toml").lines();
+    let command = command.filter_map(|line| line.strip_prefix("#command = ")).next().unwrap();
+    let alert = format!(
+        "[watch]\nsettle = \"1s\"\n[alert]\nafter = \"1s\"\nmin_interval = \"1s\"\ncommand = {command}\n"
+    );
+    let config = "/etc/certhook/certhook.toml";
+    host.ok(&format!("cat >>{config} <<'EOF'\n{alert}EOF\n"));
+    let told = alert_of(&host, "webhook", "https://alerts.example.net/", "http://127.0.0.1:8071/", post);
+    assert!(told.contains("application/json"), "{told}");
+    let list: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((&list[0]["site"], &list[0]["code"]), (&"webhook".into(), &"missing".into()), "{told}");
+    let told = alert_of(&host, "mail", "smtp://127.0.0.1", "smtp://127.0.0.1:8072", mail);
+    for expected in ["RCPT TO:<root@localhost>", "Subject: certhook", "\"mail\"", "missing"] {
+        assert!(told.replace("=\r\n", "").contains(expected), "{expected}: {told}");
+    }
+    assert!(!host.journal("certhook").contains("alert_command"), "{}", host.journal("certhook"));
+}
+
+/// What a receiver is told by curl with that example, once a site of its name has lost its certificate.
+fn alert_of(
+    host: &Host,
+    example: &str,
+    theirs: &str,
+    ours: &str,
+    receive: fn(TcpStream) -> String,
+) -> String {
+    let port = ours.trim_end_matches('/').rsplit(':').next().unwrap();
+    let listener = host.in_network(|| TcpListener::bind(format!("127.0.0.1:{port}")).unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let file = "/etc/certhook/alert.curl";
+    host.ok(&format!(
+        "install -m 640 -g certhook /dev/stdin {file} </usr/share/doc/certhook/examples/alert-{example}.curl && \
+         grep -q '{theirs}' {file} && sed -i 's,{theirs},{ours},' {file}"
+    ));
+    host.ok(&format!(
+        "printf '[[site]]\\nname = \"{example}\"\\ncertificate = \"/etc/{example}.pem\"\\nverify = [\"127.0.0.1:443\"]\\n' \
+         >>/etc/certhook/certhook.toml && systemctl reload certhook"
+    ));
+    let mut caller = None;
+    host.wait_until("somebody is told", |_| {
+        caller = caller.take().or_else(|| listener.accept().ok());
+        caller.is_some()
+    });
+    let (caller, _) = caller.unwrap();
+    caller.set_nonblocking(false).unwrap();
+    receive(caller)
+}
+
+/// One request, headers and body.
+fn post(mut caller: TcpStream) -> String {
+    let mut reader = BufReader::new(caller.try_clone().unwrap());
+    let (mut told, mut line) = (String::new(), String::new());
+    while reader.read_line(&mut line).unwrap() > 2 {
+        told += &std::mem::take(&mut line);
+    }
+    let length =
+        told.to_lowercase().split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse();
+    let mut body = vec![0; length.unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    told + &String::from_utf8(body).unwrap()
+}
+
+/// One mail, with the commands that bring it.
+fn mail(mut caller: TcpStream) -> String {
+    let mut reader = BufReader::new(caller.try_clone().unwrap());
+    let mut answer = |text: &str| caller.write_all(format!("{text}\r\n").as_bytes()).unwrap();
+    let (mut told, mut body) = (String::new(), false);
+    answer("220 here");
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap() == 0 {
+            return told;
+        }
+        told += &line;
+        match line.trim_end() {
+            "." if body => {
+                body = false;
+                answer("250 taken");
+            }
+            _ if body => {}
+            "DATA" => {
+                body = true;
+                answer("354 go on");
+            }
+            "QUIT" => {
+                answer("221 bye");
+                return told;
+            }
+            _ => answer("250 well"),
+        }
+    }
 }
 
 /// Certificates of ninety days, as the portal's records say.

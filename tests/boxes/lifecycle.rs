@@ -55,10 +55,21 @@ fn a_package_comes_and_goes(suite: &str) {
     host.ok("systemctl enable certhook");
     host.install(Version::Old);
     assert_eq!(host.property("certhook", "ActiveState"), "inactive");
-    host.ok("systemctl disable certhook; systemctl enable certhook-renew.timer");
+    // One that failed is given another chance with the new program.
+    host.ok("mkdir -p /run/systemd/system/certhook.service.d && \
+             printf '[Service]\\nRestart=no\\n' >/run/systemd/system/certhook.service.d/no.conf && systemctl daemon-reload");
+    host.ok("systemctl restart certhook && systemctl kill --signal=KILL certhook");
+    host.wait_until("it failed", |host| host.is("systemctl is-failed --quiet certhook"));
+    host.install(Version::New);
+    assert_eq!(host.property("certhook", "ActiveState"), "active");
+    host.ok("rm -r /run/systemd/system/certhook.service.d; systemctl daemon-reload");
+    host.ok("systemctl disable --now certhook; systemctl enable certhook-renew.timer");
 
-    // Removed: configuration and ledger stay.
+    // Removed: configuration and ledger stay. What other tools were told to call does nothing.
     host.ok("dpkg -r certhook");
+    for hook in ["acme.sh", "certbot", "dehydrated", "lego", "rcl"] {
+        assert_eq!(host.ok(&format!("/etc/certhook/hooks/{hook} deploy_cert 2>&1")), "", "{hook}");
+    }
     assert!(!host.is("test -e /usr/bin/certhook"));
     assert!(host.is("test -s /etc/certhook/client_secret && test -s /var/lib/certhook/ledger.db"));
     assert!(host.read("/etc/certhook/certhook.toml").contains("discover = true\n"));
@@ -72,6 +83,26 @@ fn a_package_comes_and_goes(suite: &str) {
     host.ok("systemctl enable --now certhook");
     host.wait_until_current();
     assert_eq!(host.ok("stat -c %i /var/lib/certhook/ledger.db"), ledger);
+    // Removed while it runs, it runs again; the timer too.
+    host.ok("dpkg -r certhook");
+    host.install(Version::New);
+    host.wait_until_current();
+    assert_eq!(host.ok("systemctl is-active certhook certhook-renew.timer"), "active\nactive");
+    // Where certbot's folder cannot be written, no package fails: it is said.
+    let hooks = "/etc/letsencrypt/renewal-hooks";
+    host.ok(&format!("mount --bind {hooks} {hooks} && mount -o remount,bind,ro {hooks}"));
+    let said = host.ok("dpkg -r certhook 2>&1");
+    assert!(said.contains("its link for certbot stays"), "{said}");
+    host.ok(&format!(
+        "umount {hooks} && rm {LINK} && mount --bind {hooks} {hooks} && mount -o remount,bind,ro {hooks}"
+    ));
+    let said = host.ok("dpkg -i /root/new.deb 2>&1");
+    assert!(said.contains("certbot does not call its hook"), "{said}");
+    let said = host.ok("dpkg -i /tmp/certbot.deb 2>&1");
+    assert!(said.contains("certbot does not call its hook"), "{said}");
+    host.ok(&format!("umount {hooks}"));
+    install_certbot(&host);
+    assert!(host.is(&format!("test -L {LINK}")), "another time it can be");
     // Its own link goes with it; another's does not.
     host.ok(&format!("rm {LINK}; ln -s /bin/true {LINK}; dpkg -r certhook"));
     assert!(host.is(&format!("test -L {LINK}")));
@@ -91,6 +122,14 @@ fn a_package_comes_and_goes(suite: &str) {
     assert!(host.ok("systemctl --failed --no-legend").is_empty());
     host.ok("systemctl reload nginx");
     host.wait_until_served();
+
+    // A key of its own elsewhere must not be the next user's of that number.
+    host.install(Version::New);
+    host.ok("echo 'fetch_into = \"/srv/keys\"  # /srv' >>/etc/certhook/certhook.toml && \
+             install -d -o certhook /srv/keys/a && dpkg -r certhook");
+    let said = host.ok("dpkg -P certhook 2>&1");
+    assert!(said.contains("/srv/keys has files of its own"), "{said}");
+    assert!(host.is("getent passwd certhook && ! test -e /etc/certhook"));
 }
 
 #[test]

@@ -32,7 +32,18 @@ fn an_rpm_is_installed_upgraded_and_erased() {
     assert_eq!(host.run("systemctl is-enabled certhook").stdout, b"disabled\n");
     assert!(!host.is("systemctl is-active --quiet certhook"));
 
-    host.ok("systemctl enable --now certhook && rpm -e --nodeps certhook");
+    // One that failed is not one that was stopped.
+    host.ok("mkdir -p /run/systemd/system/certhook.service.d && \
+             printf '[Service]\\nRestart=no\\n' >/run/systemd/system/certhook.service.d/no.conf && systemctl daemon-reload");
+    host.ok("systemctl enable --now certhook && systemctl kill --signal=KILL certhook");
+    host.wait_until("it failed", |host| host.is("systemctl is-failed --quiet certhook"));
+    host.ok("rpm -U --nodeps /root/new.rpm");
+    host.wait_until("it runs again", |host| host.is("systemctl is-active --quiet certhook"));
+
+    host.ok("rpm -e --nodeps certhook");
+    for hook in ["acme.sh", "certbot", "dehydrated", "lego", "rcl"] {
+        assert_eq!(host.ok(&format!("/etc/certhook/hooks/{hook} deploy_cert 2>&1")), "", "{hook}");
+    }
     assert!(!host.is("test -e /usr/bin/certhook || systemctl is-active --quiet certhook"));
     assert!(host.is("test -e /etc/certhook/certhook.toml.rpmsave && test -e /var/lib/certhook/ledger.db"));
     assert!(!host.ok("find /etc/systemd/system").contains("certhook"));

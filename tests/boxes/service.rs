@@ -81,15 +81,27 @@ fn reloads_during_renewals_lose_nothing() {
 fn a_reload_of_nginx_is_noticed_and_never_delayed() {
     let host = Host::boot(SUITE);
     host.install(Version::New);
-    // Not configured: nobody is told, and nothing fails.
-    host.ok("systemctl reload nginx");
-    host.wait_until("it is passed over", |_| host.journal("certhook-sync").contains("exec-condition"));
-    assert!(host.ok("systemctl --failed --no-legend").is_empty());
-
+    // Not configured, or no agent: nobody is told, and nothing fails.
+    let reload_is_told = |times: usize| {
+        host.ok("systemctl reload nginx");
+        let told = "Finished certhook-sync.service";
+        host.wait_until("the hint is handed over", |_| {
+            host.journal("certhook-sync").matches(told).count() == times
+                || host.is("systemctl is-failed --quiet certhook-sync")
+        });
+        let failed = host.ok("systemctl --failed --no-legend");
+        assert!(failed.is_empty(), "{failed}{}", host.journal("certhook-sync"));
+    };
+    reload_is_told(1);
+    host.configure();
+    reload_is_told(2);
     host.start();
-    host.ok("systemctl reload nginx");
-    let told = "Finished certhook-sync.service";
-    host.wait_until("the agent is told", |_| host.journal("certhook-sync").contains(told));
+    reload_is_told(3);
+    // What is not well is no failure of the unit's.
+    host.ok("printf '[[site]]\\nname = \"gone\"\\ncertificate = \"/etc/gone.pem\"\\nverify = [\"127.0.0.1:443\"]\\n' \
+             >>/etc/certhook/certhook.toml && systemctl reload certhook");
+    host.wait_until("a site is not well", |host| host.ok("certhook status || true").contains("missing"));
+    reload_is_told(4);
 
     // An agent that hangs, and none at all.
     host.ok(&format!("kill -STOP {}", host.agent()));

@@ -224,6 +224,27 @@ fn a_name_is_only_a_name() {
     }
 }
 
+/// What packages put into `/etc/certhook/hooks`, which outlives a removal.
+#[test]
+fn a_guard_is_its_hook_and_nothing_without_it() {
+    let folder = tempfile::Builder::new().prefix("certhook-guard").tempdir().unwrap();
+    let (guard, hook) = (folder.path().join("guard"), folder.path().join("dehydrated"));
+    let text = include_str!("../../packaging/guard");
+    let script = text.replace("/usr/lib/certhook/hooks/@HOOK@", hook.to_str().unwrap());
+    let runnable = |path: &Path, text: &str| {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    runnable(&guard, &script);
+    let broken =
+        "this_hookscript_is_broken__dehydrated_is_working_fine__please_ignore_unknown_hooks_in_your_script";
+    assert_silent(&Command::new(&guard).arg(broken).output().unwrap(), "no hook");
+    runnable(&hook, "#!/bin/sh\nprintf '%s|' \"$@\"\nexit 7\n");
+    let output = Command::new(&guard).args(["deploy_cert", EVIL, ""]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("deploy_cert|{EVIL}||"));
+}
+
 /// As it stands in certbot's folder of deploy hooks.
 #[test]
 fn a_link_to_a_hook_is_the_hook() {
