@@ -7,8 +7,11 @@
 mod chain;
 mod fault;
 mod key;
+mod material;
 mod names;
 mod pem;
+pub mod pfx;
+mod thumbprint;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +21,9 @@ use x509_parser::prelude::X509Certificate;
 
 pub use chain::{Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
+pub use material::Material;
 pub use names::Hosts;
+pub use thumbprint::Thumbprint;
 
 /// More certificates than this in one file are refused: a chain has two to four.
 const MOST_CERTIFICATES: usize = 64;

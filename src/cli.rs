@@ -7,6 +7,7 @@ mod history;
 mod list;
 mod renew;
 mod run;
+mod service;
 mod show;
 mod status;
 mod survey;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::Config;
 use crate::platform;
 use crate::problem::{Problem, printable};
 use crate::telemetry::{self, Format, Level};
@@ -34,7 +35,7 @@ use crate::telemetry::{self, Format, Level};
 )]
 struct Arguments {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", env = "CERTHOOK_CONFIG", default_value = DEFAULT_PATH, hide_env_values = true)]
+    #[arg(long, global = true, value_name = "FILE", env = "CERTHOOK_CONFIG", default_value_os_t = platform::default_config(), hide_env_values = true)]
     config: PathBuf,
     /// How much is logged.
     #[arg(long, global = true, value_enum, value_name = "LEVEL")]
@@ -72,6 +73,8 @@ enum Verb {
     ///
     /// A set is put in place only when it is whole and the portal's; a failure leaves the old one as it was.
     Fetch(fetch::Arguments),
+    /// Make or remove the Windows service; elsewhere the package brings one.
+    Service(service::Arguments),
 }
 
 /// How a command ended.
@@ -83,6 +86,16 @@ enum Outcome {
     Unwell,
     /// The configuration is wrong.
     Wrong,
+}
+
+impl Outcome {
+    fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::Unwell => 1,
+            Self::Wrong => 2,
+        }
+    }
 }
 
 impl From<bool> for Outcome {
@@ -108,8 +121,20 @@ pub fn run() -> ExitCode {
         }
     };
     platform::forbid_core_dumps();
+    match arguments.verb {
+        // Before anything is logged: a service has another place for it.
+        Verb::Run => platform::as_service(|| obey(arguments)),
+        _ => ExitCode::from(obey(arguments)),
+    }
+}
+
+/// Does what the command line says, to the exit code.
+fn obey(arguments: Arguments) -> u8 {
     let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
     telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
+    if let Verb::Service(options) = &arguments.verb {
+        return service::run(&arguments.config, options).code();
+    }
     let looks_only = matches!(arguments.verb, Verb::Discover(_) | Verb::Verify(_));
     let config = match Config::load(&arguments.config) {
         Err(mistakes)
@@ -133,16 +158,12 @@ pub fn run() -> ExitCode {
             }
         },
     };
-    ExitCode::from(match outcome {
-        Outcome::Well => 0,
-        Outcome::Unwell => 1,
-        Outcome::Wrong => 2,
-    })
+    outcome.code()
 }
 
 /// Nobody wrote a configuration: what only looks asks whichever nginx there is.
 fn is_none_yet(path: &Path) -> bool {
-    path == Path::new(DEFAULT_PATH)
+    path == platform::default_config()
         && path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
@@ -166,6 +187,8 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             Verb::Verify(options) => verify::run(&config, &options).await,
             Verb::List(options) => list::run(&config, &options).await,
             Verb::Fetch(options) => fetch::run(&config, &options).await,
+            // It needs no configuration, and was done without.
+            Verb::Service(options) => Ok(service::run(&config.path, &options)),
         }
     });
     // A file read that hangs on a dead network file system must not keep the process.

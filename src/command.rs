@@ -1,6 +1,6 @@
 //! Running a program of the administrator's: no shell, a process group of its own, a time limit, bounded output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -84,9 +84,9 @@ impl Command {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| Failure::NotRun(program.clone(), error))?;
-        let group = child.id();
+        command.kill_on_drop(true);
+        let (mut child, children) =
+            platform::spawn(&mut command).map_err(|error| Failure::NotRun(program.clone(), error))?;
         if let Some(mut stdin) = child.stdin.take() {
             let (input, patience) = (self.input.clone(), self.patience);
             // Whoever does not read to the end is not made to.
@@ -94,9 +94,7 @@ impl Command {
         }
         let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
         let Ok(status) = timeout(self.patience, child.wait()).await else {
-            if let Some(group) = group {
-                platform::end_group(group);
-            }
+            children.end();
             return Err(Failure::TooLong(program.clone(), self.patience));
         };
         // What it started in the background may keep its output open for ever.
@@ -121,7 +119,7 @@ impl Command {
 
 /// Where a program may be: itself, or below each folder of `PATH`.
 fn candidates(program: &str) -> Vec<PathBuf> {
-    if program.contains('/') {
+    if Path::new(program).components().count() != 1 {
         return vec![PathBuf::from(program)];
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -166,6 +164,7 @@ impl Output {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     fn shell(script: &str, patience: Duration) -> Command {
         Command::new(&["/bin/sh", "-c", script].map(str::to_owned), patience)
     }
@@ -177,6 +176,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    #[cfg(unix)] // a script of the shell's
     #[test]
     fn a_program_is_told_by_its_input_and_its_environment() {
         let command = shell("cat; printf %s \"$SAID\" >&2; exit 3", MINUTE)
@@ -188,18 +188,21 @@ mod tests {
         assert_eq!(run(&shell("cat", MINUTE)).unwrap().output, "", "without input there is none to wait for");
     }
 
+    #[cfg(unix)] // a script of the shell's
     #[test]
     fn a_program_that_does_not_read_is_not_waited_for() {
         let ended = run(&shell("exit 0", MINUTE).with_input(vec![b'x'; 1 << 20])).unwrap();
         assert!(ended.success);
     }
 
+    #[cfg(unix)] // a script of the shell's
     #[test]
     fn a_program_that_says_too_much_is_read_to_its_end_and_kept_in_part() {
         let ended = run(&shell("head -c 300000 /dev/zero | tr '\\0' x; exit 0", MINUTE)).unwrap();
         assert!(ended.success && ended.output.len() == MOST_OUTPUT, "{}", ended.output.len());
     }
 
+    #[cfg(unix)] // a script of the shell's
     #[test]
     fn a_program_that_does_not_end_is_ended_with_what_it_started() {
         let folder = tempfile::tempdir().unwrap();
@@ -224,6 +227,7 @@ mod tests {
         assert!(!missing.may_run());
         assert!(matches!(run(&missing), Err(Failure::NotRun(..))));
         assert!(matches!(run(&Command::new(&[], MINUTE)), Err(Failure::Nothing)));
-        assert!(Command::new(&["sh".to_owned()], MINUTE).may_run());
+        let usual = if cfg!(windows) { "cmd" } else { "sh" };
+        assert!(Command::new(&[usual.to_owned()], MINUTE).may_run());
     }
 }

@@ -4,6 +4,7 @@
 
 mod copy;
 mod endpoint;
+mod iis;
 mod outlets;
 mod parts;
 mod portal;
@@ -18,10 +19,8 @@ use std::time::Duration;
 
 use crate::problem::{Problem, printable};
 pub use endpoint::{Address, Ask, Endpoint};
+pub use iis::{Binding, Central, Iis, Store};
 pub use parts::{Reload, SecretSource, WebUrl};
-
-/// Where the configuration stands unless `--config` or `CERTHOOK_CONFIG` says otherwise.
-pub const DEFAULT_PATH: &str = "/etc/certhook/certhook.toml";
 
 /// Larger files are no configurations: one of ten thousand sites has a quarter of this.
 const MOST_BYTES: u64 = 8 << 20;
@@ -164,6 +163,8 @@ pub enum Kind {
     Nginx(Nginx),
     /// Anything that a command reloads.
     Command,
+    /// IIS, which is told by its bindings.
+    Iis(Iis),
 }
 
 /// What nginx's instance is known by; whatever is absent is found on the host.
@@ -200,6 +201,10 @@ pub struct Site {
     pub certificate: PathBuf,
     /// Where the key is.
     pub key: KeyAt,
+    /// The bindings of IIS that are to have it, beside those that have an earlier one.
+    pub bindings: Vec<Binding>,
+    /// All bindings that IIS's own configuration has, where it was asked.
+    pub bound: Vec<Binding>,
     /// Where to ask for the served certificate; where there is none, the server's configuration tells.
     pub verify: Vec<Ask>,
     /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
@@ -215,6 +220,8 @@ pub enum KeyAt {
     File(PathBuf),
     /// In a device (`engine:…`, `store:…`).
     Elsewhere(String),
+    /// The certificate's file is a PFX that holds it too; the file with its password, which is empty else.
+    Pfx(Option<PathBuf>),
 }
 
 /// One mistake in the configuration.
@@ -317,7 +324,11 @@ fn read(path: &Path) -> std::io::Result<String> {
 impl Server {
     /// Whether its own configuration tells which sites there are.
     pub fn discovers(&self) -> bool {
-        matches!(&self.kind, Kind::Nginx(Nginx { discover: true, .. }))
+        match &self.kind {
+            Kind::Nginx(nginx) => nginx.discover,
+            Kind::Iis(iis) => iis.discover,
+            Kind::Command => false,
+        }
     }
 }
 
@@ -325,6 +336,36 @@ impl Site {
     /// Whether it stands for every certificate that matches its path.
     pub fn is_pattern(&self) -> bool {
         stars(&self.certificate) > 0
+    }
+
+    /// Where to ask for the served certificate, of which `covers` tells whether it is good for a host. IIS breaks a
+    /// handshake off for a host that it does not have: there only what is bound is asked for.
+    pub fn asks(&self, covers: impl Fn(&str) -> bool) -> Vec<Ask> {
+        if !self.verify.is_empty() {
+            return self.verify.clone();
+        }
+        let bindings = if self.bindings.is_empty() { &self.bound } else { &self.bindings };
+        let (mut of_hosts, mut of_any): (Vec<Ask>, Vec<Ask>) = (Vec::new(), Vec::new());
+        for binding in bindings.iter().filter(|binding| binding.host().is_empty() || covers(binding.host())) {
+            let endpoint = binding.endpoint();
+            // What answers to any name answers to the certificate's own.
+            let (asks, host) = match binding.host() {
+                "" => (&mut of_any, None),
+                host => (&mut of_hosts, Some(host.replacen('*', "certhook-probe", 1))),
+            };
+            let ask = match asks.iter_mut().find(|ask| ask.endpoint == endpoint) {
+                Some(ask) => ask,
+                None => {
+                    asks.push(Ask { endpoint, hosts: Vec::new() });
+                    asks.last_mut().expect("it was just put in")
+                }
+            };
+            ask.hosts.extend(host.filter(|host| !ask.hosts.contains(host)));
+        }
+        // Where both are, what is bound by name is proof enough.
+        of_any.retain(|any| of_hosts.iter().all(|ask| ask.endpoint != any.endpoint));
+        of_hosts.extend(of_any);
+        of_hosts
     }
 
     /// Its name, else its file.

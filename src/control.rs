@@ -44,7 +44,7 @@ pub struct Call {
 
 /// Where the agent listens.
 pub fn socket(state_dir: &Path) -> PathBuf {
-    state_dir.join("control.sock")
+    platform::control_path(state_dir)
 }
 
 /// Takes callers for as long as the agent runs.

@@ -3,6 +3,7 @@
 
 mod claim;
 mod follow;
+mod give;
 mod perform;
 mod record;
 mod reload;

@@ -8,6 +8,7 @@
 //! nginx is not run, and nothing is written: `nginx -T` needs rights that certhook has no use for, and truncates
 //! logs. What nginx would refuse becomes a problem with nginx's own file and line; the rest is read all the same.
 
+mod bindings;
 mod glob;
 mod levels;
 mod lexer;
@@ -20,7 +21,7 @@ mod reader;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Ask, KeyAt};
+use crate::config::{Ask, Binding, KeyAt};
 use crate::problem::{Problem, printable};
 
 /// How an nginx was started.
@@ -34,11 +35,13 @@ pub struct Instance {
     pub globals: Option<String>,
 }
 
-/// What an nginx's configuration says.
+/// What a server's configuration says: nginx's, or IIS's with its files and bindings alone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
     /// One for each certificate file that a TLS listener shows, in order of first appearance.
     pub pairs: Vec<Pair>,
+    /// The bindings of IIS. Their certificates are in no files, so there are no pairs.
+    pub bindings: Vec<Binding>,
     /// What is named and cannot be a site, or not all of it can be asked for.
     pub left_out: Vec<LeftOut>,
     /// The configuration's files, and those that it names and that are not there.
@@ -110,6 +113,8 @@ pub fn nginx(instance: &Instance) -> Found {
     let levels = reader::read(instance);
     pairs::found(levels)
 }
+
+pub use bindings::sites_of_iis;
 
 /// Every path that an absolute pattern of `*` matches, in order, and the folders that were listed for it. One that
 /// may not be listed has no match.

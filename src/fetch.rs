@@ -11,7 +11,6 @@
 mod download;
 mod judge;
 mod names;
-mod pfx;
 mod place;
 
 use std::path::{Path, PathBuf};
@@ -195,7 +194,7 @@ fn pem_here(folder: &Path) -> Option<Leaf> {
 
 fn pfx_here(folder: &Path, certificate: &portal::Certificate) -> Option<Leaf> {
     let content = files::read(&folder.join(File::Pfx.name())).ok()?;
-    let opened = pfx::open(&content.bytes, password(certificate)).ok()?;
+    let opened = certificate::pfx::open(&content.bytes, password(certificate)).ok()?;
     let leaf = Leaf::from_der(&CertificateDer::from_pem_slice(&opened.full_chain).ok()?).ok()?;
     certificate::inspect(&opened.full_chain, Key::Pem(&opened.key), leaf.not_after).ok()?;
     Some(leaf)

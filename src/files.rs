@@ -8,10 +8,13 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::platform;
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 
 /// Larger files are no certificates: a set of 64 with long names has a quarter of this.
 pub const MOST_BYTES: u64 = 1 << 20;
+
+/// Longer passwords are none.
+const MOST_PASSWORD: usize = 1024;
 
 /// What a file held.
 pub struct Content {
@@ -35,6 +38,9 @@ pub enum ReadError {
     /// A folder, pipe, socket or device.
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
+    /// Somebody has it for itself alone: it is being written.
+    #[error("{} is being written", .0.display())]
+    BeingWritten(PathBuf),
     /// More than [`MOST_BYTES`].
     #[error("{} is larger than {} kB", .0.display(), MOST_BYTES / 1024)]
     TooLarge(PathBuf),
@@ -43,28 +49,39 @@ pub enum ReadError {
     Io(PathBuf, std::io::Error),
 }
 
+/// What the packaged service's sandbox closes.
+const CLOSED: [&str; 4] = ["/home", "/root", "/run/user", "/tmp"];
+
 impl ReadError {
     /// With code and remedy.
     pub fn problem(&self) -> Problem {
         let (code, remedy) = match self {
+            // Of which a sandboxed service sees nothing, or what was there when it started.
+            Self::Missing(path) if CLOSED.iter().any(|folder| path.starts_with(folder)) => (
+                "missing",
+                "see that the path is right; to the packaged service /home, /root and /tmp are closed: open the \
+                 folder with BindReadOnlyPaths= (systemctl edit certhook), and restart it",
+            ),
             Self::Missing(_) => {
                 ("missing", "see that the path is right; certhook goes on when the file comes")
             }
             Self::Forbidden(_) => {
                 ("forbidden", "let certhook's user read the file and pass the folders above it")
             }
+            Self::BeingWritten(_) => ("being_written", "see which program keeps the file open for itself"),
             Self::NotAFile(_) => ("not_a_file", "name a PEM file"),
             Self::TooLarge(_) => {
                 ("too_large", "name a PEM file that holds one certificate, its chain and its key")
             }
             Self::Io(..) => ("io", "see the system's log for the disk"),
         };
-        Problem::new(code, crate::problem::printable(&self.to_string(), 300), remedy)
+        Problem::new(code, printable(&self.to_string(), 300), remedy)
     }
 
     fn from_io(path: &Path, error: std::io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
+            _ if platform::is_being_written(&error) => Self::BeingWritten(path),
             ErrorKind::NotFound | ErrorKind::NotADirectory => Self::Missing(path),
             ErrorKind::PermissionDenied => Self::Forbidden(path),
             _ => Self::Io(path, error),
@@ -80,7 +97,7 @@ pub fn read(path: &Path) -> Result<Content, ReadError> {
     let error = |error| ReadError::from_io(path, error);
     let file = platform::open_to_read(path).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
-    if !metadata.is_file() {
+    if !platform::is_regular(&file, &metadata) {
         return Err(ReadError::NotAFile(path.to_owned()));
     }
     if metadata.len() > MOST_BYTES {
@@ -90,7 +107,28 @@ pub fn read(path: &Path) -> Result<Content, ReadError> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
-    Ok(Content { bytes, modified: metadata.modified().map_err(error)?, inode: platform::inode(&metadata) })
+    Ok(Content {
+        bytes,
+        modified: metadata.modified().map_err(error)?,
+        inode: platform::inode(path, &metadata),
+    })
+}
+
+/// The password that stands in a file, without the end of its line.
+///
+/// # Errors
+/// That there is none, without anything of what is there.
+pub fn password(path: &Path) -> Result<Zeroizing<String>, Problem> {
+    let content = read(path).map_err(|error| error.problem())?;
+    let line = content.bytes.strip_suffix(b"\n").unwrap_or(&content.bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // Longer ones are no passwords; another file was named.
+    let text = std::str::from_utf8(line).ok().filter(|text| text.len() <= MOST_PASSWORD);
+    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| {
+        let path = printable(&path.display().to_string(), 200);
+        let remedy = "write the password there, in UTF-8, and nothing else";
+        Problem::new("bad_password_file", format!("{path} does not hold a password"), remedy)
+    })
 }
 
 /// Writes a new file that only its owner may read, and has it on disk before it returns.
@@ -139,6 +177,7 @@ fn read_bounded(file: &File, expected: u64) -> std::io::Result<Zeroizing<Vec<u8>
 mod tests {
     use super::*;
 
+    #[cfg(unix)] // pipes and devices with a path
     #[test]
     fn what_is_no_file_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -162,6 +201,8 @@ mod tests {
         std::fs::write(&path, vec![b'a'; (1 << 20) + 1]).unwrap();
         assert!(matches!(read(&path), Err(ReadError::TooLarge(_))));
     }
+
+    #[cfg(unix)] // modes and planted links
     #[test]
     fn a_file_is_replaced_as_a_whole_and_for_all_to_read() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};

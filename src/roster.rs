@@ -58,6 +58,10 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
         let left = pairs.all.iter().enumerate().filter(|(index, _)| !taken.contains(index));
         sites.extend(left.map(|(_, pair)| discovered(config, server, pair)));
     }
+    for site in &mut sites {
+        let bound = found.get(site.settings.server).and_then(Option::as_ref).map(|found| &found.bindings);
+        site.settings.bound = bound.cloned().unwrap_or_default();
+    }
     let mut keys = HashSet::new();
     sites.retain(|site| keys.insert(site.key.clone()));
     let mut copies = HashSet::new();
@@ -148,6 +152,8 @@ pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
         server,
         certificate: pair.certificate.clone(),
         key: pair.key.clone(),
+        bindings: Vec::new(),
+        bound: Vec::new(),
         verify: pair.asks.clone(),
         stage_as: None,
         report: true,
@@ -180,6 +186,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn what_the_server_has_is_added_to_what_is_named() {
         let config = config(
             "[server.nginx]\ndiscover = true\n\
@@ -210,6 +217,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
+    fn a_site_of_iis_knows_what_iis_binds() {
+        let config = config(
+            "[server.iis]\nkind = \"iis\"\ndiscover = true\n[server.other]\ndiscover = true\n\
+             [[site]]\nserver = \"iis\"\npfx = \"C:/a.pfx\"\n[[site]]\nserver = \"other\"\ncertificate = \"/b.pem\"\n",
+        );
+        let binding = config::Binding::parse("Home/*:443:a.test").unwrap();
+        let found = Found { bindings: vec![binding.clone()], ..Found::default() };
+        let sites = draw(&config, &[Some(found), None]).sites;
+        assert_eq!((&sites[0].settings.bound, sites[1].settings.bound.len()), (&vec![binding], 0));
+        let ask = &sites[0].settings.asks(|host| host == "a.test")[0];
+        assert_eq!(
+            (ask.endpoint.to_string(), ask.hosts.join(",")),
+            ("127.0.0.1:443".into(), "a.test".into())
+        );
+    }
+
+    #[test]
     fn a_certificate_of_two_servers_is_two_sites() {
         let config = config("[server.a]\ndiscover = true\n[server.b]\ndiscover = true\n");
         let both = || found(vec![pair("/x.pem", 1)]);
@@ -219,6 +244,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn a_published_copy_leads_back_to_its_site() {
         let config = config(
             "[server.nginx]\ndiscover = true\nstage = \"/live\"\n\
@@ -230,6 +256,7 @@ mod tests {
         assert_eq!(sites[0].settings.verify[0].endpoint.to_string(), "127.0.0.1:5");
     }
 
+    #[cfg(unix)] // links
     #[test]
     fn another_path_to_the_same_file_is_the_same_site() {
         let folder = tempfile::tempdir().unwrap();
@@ -243,6 +270,7 @@ mod tests {
 
     /// A look at every path for each of the others would take minutes.
     #[test]
+    #[cfg_attr(windows, ignore = "wine asks the whole folder for each of its files")]
     fn thousands_that_the_server_does_not_name_cost_little() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: String| folder.path().join(name).display().to_string();
@@ -266,6 +294,26 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
+    fn each_pfx_of_a_pattern_has_its_password_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for name in ["a.test", "b.test"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("x.pfx"), "x").unwrap();
+        }
+        let config = config(&format!(
+            "[server.iis]\nkind = \"iis\"\n[[site]]\npfx = {:?}\npfx_password_file = {:?}\nverify = [\"h:1\"]\n",
+            at("*/x.pfx"),
+            at("*/password"),
+        ));
+        let sites = draw(&config, &[None]).sites;
+        let keys: Vec<_> = sites.into_iter().map(|site| site.settings.key).collect();
+        assert_eq!(keys, ["a.test", "b.test"].map(|name| KeyAt::Pfx(Some(at(name).join("password")))));
+    }
+
+    #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn a_pattern_stands_for_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a.test", "b.test", "c.test"] {

@@ -1,13 +1,21 @@
 //! What a server can do: load its certificates again, and say why it did not.
 
 mod command;
+mod iis;
+#[cfg(unix)]
+mod nginx;
+#[cfg(windows)]
+#[path = "server/nginx_elsewhere.rs"]
 mod nginx;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{self, Kind, Reload};
+use jiff::Timestamp;
+
+use crate::certificate::{Fingerprint, Material, Thumbprint};
+use crate::config::{self, Binding, Kind, Reload};
 use crate::discover;
 use crate::problem::Problem;
 
@@ -24,6 +32,8 @@ enum Program {
     Nginx(nginx::Nginx),
     /// Anything, told by a command.
     Command(command::Command),
+    /// IIS, given each certificate.
+    Iis(iis::Iis),
 }
 
 /// A server's workers.
@@ -54,6 +64,17 @@ pub struct Refusal {
     pub files: Vec<PathBuf>,
 }
 
+/// A certificate for a server that is given them.
+#[derive(Debug, Clone)]
+pub struct Installing {
+    /// What its site is called in the log.
+    pub label: String,
+    /// The whole set.
+    pub material: Material,
+    /// The bindings that are to have it, beside those that have an earlier one.
+    pub bindings: Vec<Binding>,
+}
+
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self { problem, files: Vec::new() }
@@ -68,6 +89,7 @@ impl Server {
             (Kind::Nginx(found_by), told_by) => {
                 Program::Nginx(nginx::Nginx::new(found_by.clone(), told_by.clone(), patience))
             }
+            (Kind::Iis(settings), _) => Program::Iis(iis::Iis::new(settings.clone(), patience)),
             (Kind::Command, Reload::Command(argv)) => Program::Command(command::Command::new(argv, patience)),
             // The configuration refuses it; an empty command says so once more.
             (Kind::Command, Reload::Signal | Reload::Systemd) => {
@@ -89,6 +111,7 @@ impl Server {
     pub fn discover(&self) -> Result<discover::Found, Problem> {
         match &self.program {
             Program::Nginx(nginx) => nginx.discover(),
+            Program::Iis(iis) => iis.discover(),
             Program::Command(_) => Err(Problem::new(
                 "not_discoverable",
                 format!(
@@ -104,7 +127,7 @@ impl Server {
     pub fn was_running(&self) -> bool {
         match &self.program {
             Program::Nginx(nginx) => nginx.was_running(),
-            Program::Command(_) => true,
+            Program::Command(_) | Program::Iis(_) => true,
         }
     }
 
@@ -113,7 +136,7 @@ impl Server {
     pub fn workers(&self) -> Option<Workers> {
         match &self.program {
             Program::Nginx(nginx) => nginx.workers(),
-            Program::Command(_) => None,
+            Program::Command(_) | Program::Iis(_) => None,
         }
     }
 
@@ -128,6 +151,34 @@ impl Server {
                 let took = command.run(&self.name).await?;
                 Ok(Loaded { took, draining: 0 })
             }
+            // There is nothing to load: each certificate is given to it by [`Server::install`].
+            Program::Iis(_) => Ok(Loaded { took: Duration::ZERO, draining: 0 }),
+        }
+    }
+
+    /// Whether it is given its certificates by [`Server::install`], and not told to load them from files.
+    pub fn takes_certificates(&self) -> bool {
+        matches!(self.program, Program::Iis(_))
+    }
+
+    /// Gives it certificates: an outcome for each, in their order. What is refused for one keeps no other back.
+    /// Blocking.
+    pub fn install(&self, sites: &[Installing]) -> Vec<Result<(), Problem>> {
+        match &self.program {
+            Program::Iis(iis) => iis.install(sites),
+            Program::Nginx(_) | Program::Command(_) => sites.iter().map(|_| Ok(())).collect(),
+        }
+    }
+
+    /// Once the wire has shown a leaf that was installed: what it replaced long enough ago is removed from the
+    /// server's store. To be called after each proof, and now and then. Blocking.
+    ///
+    /// # Errors
+    /// Why nothing was removed; no harm is done, and the next time may do it.
+    pub fn retire(&self, proved: &Fingerprint, now: Timestamp) -> Result<Vec<Thumbprint>, Problem> {
+        match &self.program {
+            Program::Iis(iis) => iis.retire(proved, now),
+            Program::Nginx(_) | Program::Command(_) => Ok(Vec::new()),
         }
     }
 
@@ -136,7 +187,7 @@ impl Server {
     pub fn keeps_unchanged(&self) -> bool {
         match &self.program {
             Program::Nginx(nginx) => nginx.keeps_unchanged(),
-            Program::Command(_) => false,
+            Program::Command(_) | Program::Iis(_) => false,
         }
     }
 
@@ -145,7 +196,7 @@ impl Server {
     pub fn upgrading(&self) -> Option<Problem> {
         match &self.program {
             Program::Nginx(nginx) => nginx.upgrading(),
-            Program::Command(_) => None,
+            Program::Command(_) | Program::Iis(_) => None,
         }
     }
 
@@ -154,6 +205,7 @@ impl Server {
         match &self.program {
             Program::Nginx(nginx) => nginx.obstacles(),
             Program::Command(command) => command.obstacles(),
+            Program::Iis(iis) => iis.obstacles(),
         }
     }
 }

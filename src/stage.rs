@@ -151,7 +151,8 @@ fn read(
 ) -> Result<(zeroize::Zeroizing<Vec<u8>>, Option<files::Content>), Problem> {
     let certificate = files::read(&place.certificate).map_err(|error| error.problem())?;
     let key = match &place.key {
-        KeyAt::Elsewhere(_) => None,
+        // No server that reads copies has a PFX.
+        KeyAt::Elsewhere(_) | KeyAt::Pfx(_) => None,
         KeyAt::File(path) => Some(files::read(path).map_err(|error| error.problem())?),
     };
     let of_key = key.as_ref().map_or(Key::Elsewhere, |key| Key::Pem(&key.bytes));

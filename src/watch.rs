@@ -44,7 +44,7 @@ pub enum Hint {
 /// What is shared with the thread that reads events.
 #[derive(Default)]
 struct Shared {
-    /// The paths whose change concerns somebody; [`ANY`] in a folder stands for all that is in it.
+    /// The paths whose change concerns somebody, as they are compared; [`ANY`] in a folder stands for all that is in it.
     interest: HashMap<PathBuf, Vec<Topic>>,
     /// Those of them that were removed or renamed away, until [`Watcher::rearm`] takes them.
     gone: HashSet<PathBuf>,
@@ -186,6 +186,7 @@ impl Watcher {
         }
         for (path, folder) in &mut self.folders {
             // With a folder go the watches of all below it.
+            let path = platform::as_compared(path);
             let is_gone = any_gone || path.ancestors().any(|above| gone.contains(above));
             if is_gone && folder.watch == Watch::Armed {
                 folder.watch = Watch::Gone;
@@ -201,7 +202,7 @@ impl Watcher {
         self.with_interest(|interest| {
             withdraw(interest, topic, &old_entries);
             for entry in entries {
-                interest.entry(entry).or_default().push(topic);
+                interest.entry(platform::as_compared(&entry).into_owned()).or_default().push(topic);
             }
         });
         let mut silent = self.events.is_none();
@@ -284,10 +285,11 @@ impl Watcher {
 
 fn withdraw(interest: &mut HashMap<PathBuf, Vec<Topic>>, topic: Topic, entries: &[PathBuf]) {
     for entry in entries {
-        if let Some(topics) = interest.get_mut(entry) {
+        let entry = platform::as_compared(entry);
+        if let Some(topics) = interest.get_mut(&*entry) {
             topics.retain(|known| *known != topic);
             if topics.is_empty() {
-                interest.remove(entry);
+                interest.remove(&*entry);
             }
         }
     }
@@ -316,9 +318,10 @@ fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: 
     let Some(cause) = cause(&event.kind) else { return };
     let Shared { interest, gone, .. } = &mut *shared;
     for path in &event.paths {
-        let topics = interest.get(path).into_iter().flatten();
-        if is_going(&event.kind) && interest.contains_key(path) {
-            gone.insert(path.clone());
+        let path = platform::as_compared(path);
+        let topics = interest.get(&*path).into_iter().flatten();
+        if is_going(&event.kind) && interest.contains_key(&*path) {
+            gone.insert(path.clone().into_owned());
         }
         let any = path.parent().and_then(|folder| interest.get(&folder.join(ANY)));
         for topic in topics.chain(any.into_iter().flatten()) {

@@ -9,6 +9,18 @@ pub enum Part {
     Certificate,
     /// The file that holds the private key.
     Key,
+    /// The file that holds all three, sealed.
+    Pfx,
+}
+
+impl Part {
+    /// What a writer that stops leaves half of.
+    fn unit(self) -> &'static str {
+        match self {
+            Part::Certificate | Part::Key => "a PEM block",
+            Part::Pfx => "its data",
+        }
+    }
 }
 
 impl std::fmt::Display for Part {
@@ -16,6 +28,7 @@ impl std::fmt::Display for Part {
         f.write_str(match self {
             Part::Certificate => "certificate file",
             Part::Key => "key file",
+            Part::Pfx => "PFX",
         })
     }
 }
@@ -30,11 +43,14 @@ pub enum Fault {
     #[error("the {0} holds no PEM block of that kind")]
     NotPem(Part),
     /// A block that begins and does not end.
-    #[error("the {0} ends in the middle of a PEM block")]
+    #[error("the {0} ends in the middle of {unit}", unit = .0.unit())]
     Truncated(Part),
     /// A block whose content cannot be read.
     #[error("the {0} cannot be read: {1}")]
     Malformed(Part, String),
+    /// A PFX that another password seals.
+    #[error("its password does not open the PFX, or it was damaged")]
+    WrongPassword,
     /// Certificate and key are of different pairs.
     #[error("the key does not belong to the certificate")]
     KeyMismatch,
@@ -53,8 +69,10 @@ impl Fault {
             Fault::Empty(_) => "empty",
             Fault::NotPem(Part::Certificate) => "no_certificate",
             Fault::NotPem(Part::Key) => "no_key",
+            Fault::NotPem(Part::Pfx) => "malformed",
             Fault::Truncated(_) => "truncated",
             Fault::Malformed(..) => "malformed",
+            Fault::WrongPassword => "wrong_password",
             Fault::KeyMismatch => "key_mismatch",
             Fault::Expired(_) => "expired",
             Fault::NotYetValid(_) => "not_yet_valid",
@@ -67,9 +85,13 @@ impl Fault {
             Fault::Empty(_) | Fault::Truncated(_) => {
                 "the program that writes it did not finish; run it again and see that the disk is not full"
             }
+            Fault::NotPem(Part::Pfx) | Fault::Malformed(Part::Pfx, _) => {
+                "put a PFX there that holds one key, its certificate and the chain"
+            }
             Fault::NotPem(_) | Fault::Malformed(..) => {
                 "put a PEM file there, the server's certificate first and its chain after it"
             }
+            Fault::WrongPassword => "see that the file of pfx_password_file holds this PFX's password",
             Fault::KeyMismatch => "install the key and the certificate of the same issue",
             Fault::Expired(_) => "renew the certificate",
             Fault::NotYetValid(_) => {

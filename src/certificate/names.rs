@@ -43,6 +43,16 @@ impl Hosts {
         self.0.iter().map(String::as_str)
     }
 
+    /// Whether a client that asks for `host` is content with these names. A wildcard stands for one label; a
+    /// binding's own wildcard is only covered by the same.
+    pub fn cover(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let above = host.split_once('.').map(|(_, above)| above);
+        let covers =
+            |name: &str| name == host || name.strip_prefix("*.").is_some_and(|domain| above == Some(domain));
+        self.iter().any(covers)
+    }
+
     /// Whether there is no name at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -76,6 +86,18 @@ fn address(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::Hosts;
+
+    #[test]
+    fn a_wildcard_covers_one_label() {
+        let names = Hosts::from_portal_name("contoso.com,*.contoso.com");
+        for host in ["contoso.com", "WWW.contoso.com", "*.contoso.com", "a.contoso.com."] {
+            assert!(names.cover(host), "{host}");
+        }
+        for host in ["a.b.contoso.com", "com", "", "*.com", "xcontoso.com", "fabrikam.com"] {
+            assert!(!names.cover(host), "{host}");
+        }
+        assert!(!Hosts::from_portal_name("www.contoso.com").cover("*.contoso.com"));
+    }
 
     #[test]
     fn names_are_compared_as_sets() {

@@ -4,6 +4,8 @@ use certhook_test_support::ca::{self, Authority, KeyForm, KeyType as Make, Order
 
 use super::*;
 
+mod pfx;
+
 fn look(certificate: &str, key: &str) -> Result<Bundle, Fault> {
     inspect(certificate.as_bytes(), Key::Pem(key.as_bytes()), Timestamp::now())
 }
@@ -40,6 +42,7 @@ fn openssl_req(new_key: &[&str], subject: &str, names: Option<&str>) -> String {
 const P256: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
 
 #[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 fn every_kind_and_form_of_key_is_whole() {
     use {KeyForm::*, Make::*};
     let table: [(Make, KeyType, &[KeyForm<'_>]); 4] = [
@@ -64,6 +67,7 @@ fn every_kind_and_form_of_key_is_whole() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 fn keys_that_cannot_be_compared_are_a_doubt() {
     let authority = Authority::new();
     let (ec, rsa) = (of_kind(&authority, Make::EcdsaP256), of_kind(&authority, Make::Rsa2048));
@@ -173,6 +177,7 @@ fn a_leaf_is_whole_within_its_dates_only() {
 
 /// A slow writer's file may be seen at any length.
 #[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 fn a_prefix_is_never_taken_for_the_whole() {
     let authority = Authority::new();
     for kind in [Make::EcdsaP256, Make::Rsa2048] {
@@ -221,6 +226,7 @@ fn old_and_new_mixed_is_neither() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 fn chains_that_link_up_and_chains_that_do_not() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let pair = authority.issue(Order::default());
@@ -275,6 +281,7 @@ fn too_many_certificates_are_refused() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 fn host_names_come_clean_and_in_order() {
     let authority = Authority::new();
     let of = |pair: &Pair| Vec::from_iter(whole(pair).leaf.hosts.iter().map(str::to_owned));

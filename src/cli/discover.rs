@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, show};
-use crate::config::{self, Ask, Config, KeyAt};
-use crate::discover::{Found, Pair};
+use crate::config::{self, Ask, Config, KeyAt, Kind};
+use crate::discover::{Found, Pair, sites_of_iis};
 use crate::problem::printable;
 use crate::roster::as_found;
 use crate::stage::Stage;
@@ -38,12 +38,15 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
 }
 
 fn nothing(census: &Census) -> bool {
-    census.found.iter().flatten().all(|found| found.pairs.is_empty())
+    census.found.iter().flatten().all(|found| found.pairs.is_empty() && found.bindings.is_empty())
 }
 
 /// One server: its table, a [[site]] for each certificate, and what was left out.
 fn printed(config: &Config, index: usize, found: &Found, stage: bool) -> String {
     let server = &config.servers[index];
+    if let Kind::Iis(_) = server.kind {
+        return of_iis(config, server, found);
+    }
     let mut out = format!(
         "# {}: {} in {}\n",
         server.name,
@@ -79,6 +82,25 @@ fn printed(config: &Config, index: usize, found: &Found, stage: bool) -> String 
             let _ = writeln!(out, "#     ssl_certificate_key {};", nginx_word(&copy.key()));
         }
     }
+    out.push_str(&left_out(found));
+    out
+}
+
+/// Its certificates lie in Windows's store: which files they come from only an administrator knows.
+fn of_iis(config: &Config, server: &config::Server, found: &Found) -> String {
+    let several = (config.servers.len() > 1).then_some(server.name.as_str());
+    format!(
+        "# {}: {}\n[server.{}]\nkind = \"iis\"\ndiscover = true\n{}{}",
+        server.name,
+        show::count(found.bindings.len(), "binding"),
+        toml_key(&server.name),
+        sites_of_iis(found, several),
+        left_out(found)
+    )
+}
+
+fn left_out(found: &Found) -> String {
+    let mut out = String::new();
     for left in &found.left_out {
         let _ = write!(out, "\n# left out: {}: {}: {}", left.place, left.what, left.why);
     }
@@ -103,6 +125,8 @@ fn of_site(config: &Config, site: &config::Site) -> String {
     let key = match &site.key {
         KeyAt::File(path) => path.display().to_string(),
         KeyAt::Elsewhere(name) => name.clone(),
+        // Of a certificate in a store no file is known.
+        KeyAt::Pfx(_) => String::new(),
     };
     let _ = writeln!(out, "key = {}", quoted(&key));
     if let Some(name) = &site.stage_as {

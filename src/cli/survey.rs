@@ -106,7 +106,8 @@ async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
 }
 
 async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<ServedChain>>>) {
-    let shown = probe::look(&site.verify, &set.bundle.leaf, PATIENCE).await;
+    let leaf = &set.bundle.leaf;
+    let shown = probe::look(&site.asks(|host| leaf.hosts.cover(host)), leaf, PATIENCE).await;
     shown.into_iter().map(|shown| (shown.sighting, shown.chain)).unzip()
 }
 

@@ -9,6 +9,7 @@ use super::raw::{At, File, Section};
 use super::servers::{default_server, server};
 use super::sites::{copies_differ, keys_differ, names_differ, site};
 use super::{Config, Server, Site, Watch};
+use crate::platform;
 
 /// An address that a web request may go to: https, or http on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,6 @@ pub enum Reload {
 
 /// The code of a file that says nothing.
 pub(super) const NOT_CONFIGURED: &str = "not_configured";
-const STATE_DIR: &str = "/var/lib/certhook";
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Every `[server.NAME]` by its name, and those without a mistake: a site may name any of the first.
@@ -57,7 +57,7 @@ pub(super) struct Servers {
 pub(super) fn empty() -> Config {
     Config {
         path: PathBuf::new(),
-        state_dir: PathBuf::from(STATE_DIR),
+        state_dir: platform::default_state_dir(),
         portal: None,
         renewal: None,
         watch: watch(None),
@@ -79,7 +79,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         );
         return None;
     }
-    let state_dir = path(file, top.string("state_dir")).unwrap_or_else(|| PathBuf::from(STATE_DIR));
+    let state_dir = path(file, top.string("state_dir")).unwrap_or_else(platform::default_state_dir);
     let portal = top.section("portal").map(|section| portal(file, section));
     let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
@@ -146,28 +146,71 @@ fn watch(section: Option<Section<'_, '_>>) -> Watch {
 }
 
 pub(super) fn path(file: &File<'_>, given: Option<At<String>>) -> Option<PathBuf> {
+    full_path_at(file, given, Paths::OfThisSystem)
+}
+
+/// A path on a Windows host, wherever its configuration is read.
+pub(super) fn windows_path(file: &File<'_>, given: Option<At<String>>) -> Option<PathBuf> {
+    full_path_at(file, given, Paths::OfWindows)
+}
+
+fn full_path_at(file: &File<'_>, given: Option<At<String>>, paths: Paths) -> Option<PathBuf> {
     let At { value, line } = given?;
     if value.contains('*') {
         let message = format!("{value}: a pattern can stand for a site's certificate and key only");
         file.mistake(line, "bad_pattern", message, "write the path out");
         return None;
     }
-    path_or_pattern(file, At { value, line })
+    path_or_pattern(file, At { value, line }, paths)
+}
+
+/// Which paths begin at a root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paths {
+    OfThisSystem,
+    /// Also `C:\…`, `C:/…` and `\\server\share`: what is written for IIS can be checked on any system.
+    OfWindows,
+}
+
+impl Paths {
+    fn is_full(self, path: &str) -> bool {
+        Path::new(path).is_absolute() || self == Self::OfWindows && is_full_on_windows(path)
+    }
+
+    fn separators(self) -> &'static [char] {
+        if self == Self::OfWindows { &['/', '\\'] } else { &['/'] }
+    }
+
+    fn example(self) -> &'static str {
+        if self == Self::OfWindows { "C:/ssl/…" } else { "/etc/ssl/…" }
+    }
+}
+
+fn is_full_on_windows(path: &str) -> bool {
+    if let [drive, b':', b'/' | b'\\', ..] = path.as_bytes() {
+        return drive.is_ascii_alphabetic();
+    }
+    let share = path.strip_prefix(r"\\").and_then(|rest| rest.split_once(['/', '\\']));
+    share.is_some_and(|(server, share)| !server.is_empty() && !share.is_empty())
 }
 
 /// A full path that may hold a star.
-pub(super) fn path_or_pattern(file: &File<'_>, At { value, line }: At<String>) -> Option<PathBuf> {
-    if value.contains('?') || value.split('/').any(|part| part.matches('*').count() > 1) {
+pub(super) fn path_or_pattern(
+    file: &File<'_>,
+    At { value, line }: At<String>,
+    paths: Paths,
+) -> Option<PathBuf> {
+    if value.contains('?') || value.split(paths.separators()).any(|part| part.matches('*').count() > 1) {
         let message = format!("{value}: a pattern may hold one * between two slashes, and nothing else");
         file.mistake(line, "bad_pattern", message, "write it like \"/etc/ssl/*/fullchain.pem\"");
         return None;
     }
-    if value.contains('\0') || !Path::new(&value).is_absolute() {
+    if value.contains('\0') || !paths.is_full(&value) {
         file.mistake(
             line,
             "relative_path",
             format!("{value:?} is not a full path"),
-            "write it from the root, like \"/etc/ssl/…\"",
+            format!("write it from the root, like \"{}\"", paths.example()),
         );
         return None;
     }

@@ -191,6 +191,15 @@ impl<'f, 't> Section<'f, 't> {
         }
     }
 
+    /// Whether the key is exactly this word; then it is taken.
+    pub(super) fn says(&mut self, key: &'static str, word: &str) -> bool {
+        let said = self.table.get(key).and_then(|value| value.get_ref().as_str()) == Some(word);
+        if said {
+            self.take(key);
+        }
+        said
+    }
+
     pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
         let Some(At { value, line }) = self.string(key) else { return default };
         match duration(&value) {
@@ -328,14 +337,6 @@ impl<'f, 't> Section<'f, 't> {
             }
         }
         Some(found)
-    }
-
-    /// A key that this version knows of and cannot do yet.
-    pub(super) fn later(&mut self, key: &'static str, what: &str) {
-        if let Some((line, _)) = self.take(key) {
-            let message = format!("{key}: {what} cannot be done by this version yet");
-            self.file.mistake(line, "not_yet", message, "leave the line out until a later version");
-        }
     }
 
     /// Ends the reading of this table: every key not asked for is unknown.

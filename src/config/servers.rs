@@ -3,9 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::parts::{Reload, SECOND, path};
+use super::iis::iis;
+use super::parts::{Reload, path};
 use super::raw::{At, File, Section};
 use super::{Kind, Nginx, Server};
+
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// IIS looks into its Central Certificate Store every few minutes only.
+const CENTRAL_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn default_server() -> Server {
     Server {
@@ -13,8 +19,8 @@ pub(super) fn default_server() -> Server {
         line: 0,
         kind: Kind::Nginx(Nginx::default()),
         reload: Reload::Signal,
-        verify_timeout: 10 * SECOND,
-        reload_timeout: 60 * SECOND,
+        verify_timeout: VERIFY_TIMEOUT,
+        reload_timeout: RELOAD_TIMEOUT,
         min_interval: Duration::ZERO,
         max_draining: None,
         stage: None,
@@ -24,34 +30,28 @@ pub(super) fn default_server() -> Server {
 pub(super) fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option<Server> {
     let line = section.line;
     let kind = section.string("kind");
+    let kind_name = kind.as_ref().map_or("nginx", |at| at.value.as_str());
+    let kind_line = kind.as_ref().map_or(line, |at| at.line);
+    if kind_name == "iis" {
+        return iis_server(file, name, section);
+    }
     let reload_given = section.has("reload");
     let reload = section.string_or_strings("reload");
-    let verify_timeout = section.duration("verify_timeout", 10 * SECOND);
-    let reload_timeout = section.duration("reload_timeout", 60 * SECOND);
+    let verify_timeout = section.duration("verify_timeout", VERIFY_TIMEOUT);
+    let reload_timeout = section.duration("reload_timeout", RELOAD_TIMEOUT);
     let min_interval = section.duration("min_interval", Duration::ZERO);
     let max_draining = section.integer("max_draining", 1..1_000_000).map(|at| at.value);
     let stage_given = section.has("stage");
     let stage = path(file, section.string("stage"));
-    let kind_name = kind.as_ref().map_or("nginx", |at| at.value.as_str());
-    let kind_line = kind.as_ref().map_or(line, |at| at.line);
     let kind = match kind_name {
         "nginx" => {
             let nginx = nginx(file, &mut section);
             Some(Kind::Nginx(nginx))
         }
         "command" => Some(Kind::Command),
-        "iis" => {
-            file.mistake(
-                kind_line,
-                "not_yet",
-                "kind = \"iis\" cannot be done by this version yet",
-                "use \"nginx\" or \"command\"",
-            );
-            return None;
-        }
         other => {
             let message = format!("kind = {other:?} is not a kind of server");
-            file.mistake(kind_line, "bad_value", message, "use \"nginx\" or \"command\"");
+            file.mistake(kind_line, "bad_value", message, "use \"nginx\", \"iis\" or \"command\"");
             // Its other keys are read all the same: their mistakes are told at once.
             nginx(file, &mut section);
             None
@@ -76,6 +76,30 @@ pub(super) fn server(file: &File<'_>, name: String, mut section: Section<'_, '_>
         min_interval,
         max_draining: max_draining.and_then(|most| usize::try_from(most).ok()),
         stage,
+    })
+}
+
+/// IIS is not reloaded: its bindings are given the certificate. So it has no key that says how.
+fn iis_server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Option<Server> {
+    let line = section.line;
+    let iis = iis(file, &mut section);
+    let central = iis.as_ref().is_some_and(|iis| iis.central.is_some());
+    let patience = if central { CENTRAL_VERIFY_TIMEOUT } else { VERIFY_TIMEOUT };
+    let verify_timeout = section.duration("verify_timeout", patience);
+    let reload_timeout = section.duration("reload_timeout", RELOAD_TIMEOUT);
+    let min_interval = section.duration("min_interval", Duration::ZERO);
+    section.close();
+    Some(Server {
+        name,
+        line,
+        kind: Kind::Iis(iis?),
+        // Nobody asks for it.
+        reload: Reload::Signal,
+        verify_timeout,
+        reload_timeout,
+        min_interval,
+        max_draining: None,
+        stage: None,
     })
 }
 
@@ -113,7 +137,7 @@ fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<Str
         (Kind::Nginx(_), Some((_, [word]))) if word == "signal" => Some(Reload::Signal),
         (Kind::Nginx(_), Some((_, [word]))) if word == "systemd" => Some(Reload::Systemd),
         (_, Some(_)) => full_path(file, "reload", EXAMPLE, given?).map(Reload::Command),
-        (Kind::Command, None) => {
+        (Kind::Command | Kind::Iis(_), None) => {
             let message = "a server of kind \"command\" has no reload";
             file.mistake(line, "missing_key", message, format!("add a line like reload = {EXAMPLE}"));
             None

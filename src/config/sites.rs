@@ -1,24 +1,29 @@
 //! `[[site]]`, key by key, and what no two of them may share.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::parts::{Servers, path_or_pattern};
+use super::iis::bindings as bindings_of;
+use super::parts::{Paths, Servers, path_or_pattern};
 use super::raw::{self, At, File, Section};
-use super::{Ask, Config, Endpoint, KeyAt, Site, stars};
+use super::{Ask, Config, Endpoint, KeyAt, Kind, Site, stars};
 
 pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, '_>) -> Option<Site> {
     let line = section.line;
-    section.later("pfx", "PFX files");
-    section.later("pfx_password_file", "PFX files");
-    section.later("bindings", "IIS bindings");
     let name = section.string("name");
     let id = section.integer("id", 1..i64::MAX);
     let server_given = section.has("server");
-    let server = section.string("server");
-    let certificate = section.required("certificate", "\"/etc/ssl/contoso-com/fullchain.pem\"");
-    let certificate = certificate.and_then(|at| path_or_pattern(file, at));
-    let key = section.string("key");
+    let server = match section.string("server") {
+        Some(named) => server_named(file, servers, &named),
+        None if server_given => None,
+        None => only_server(file, servers, line),
+    };
+    let kind = server.map(|server| &servers.sound[server].kind);
+    let files = files(file, &mut section, kind);
+    let bindings_given = section.has("bindings");
+    let bindings =
+        section.strings("bindings").and_then(|at| of_iis(file, "bindings", at.line, kind).map(|()| at));
+    let bindings = bindings.and_then(|at| bindings_of(file, at));
     let verify_given = section.has("verify");
     let verify = section.asks("verify");
     let stage_as_given = section.has("stage_as");
@@ -27,32 +32,21 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
     let report = section.boolean("report").is_none_or(|at| at.value);
     section.close();
 
-    let server = match server {
-        Some(named) => server_named(file, servers, &named),
-        None if server_given => None,
-        None => only_server(file, servers, line),
-    };
     let verify = match verify {
         Some(given) => asks(file, given, &hosts),
         None if verify_given => None,
-        // Told by the server's configuration.
-        None if server.is_some_and(|server| servers.sound[server].discovers()) => Some(Vec::new()),
-        None => no_verify(file, line),
-    };
-    let key = match key {
-        Some(At { value, .. }) if value.starts_with("engine:") || value.starts_with("store:") => {
-            Some(KeyAt::Elsewhere(value))
+        // Told by the server's configuration, or by the bindings.
+        None if server.is_some_and(|server| servers.sound[server].discovers()) || bindings_given => {
+            Some(Vec::new())
         }
-        Some(at) => path_or_pattern(file, at).map(KeyAt::File),
-        None => certificate.clone().map(KeyAt::File),
+        None => no_verify(file, line, kind),
     };
-    if stage_as_given && stage_as.is_none() {
+    if stage_as_given && stage_as.is_none() || bindings_given && bindings.is_none() {
         return None;
     }
-    if let (Some(certificate), Some(KeyAt::File(key))) = (&certificate, &key) {
-        let of_one = name.is_some() || id.is_some() || stage_as.is_some();
-        pattern_fits(file, line, (certificate, key), of_one)?;
-    }
+    let (certificate, key) = files?;
+    let of_one = name.is_some() || id.is_some() || stage_as.is_some() || bindings_given;
+    pattern_fits(file, line, (&certificate, &key), of_one)?;
     Some(Site {
         line,
         name: name.map(|at| at.value),
@@ -60,28 +54,97 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         verify: verify?,
         stage_as,
         server: server?,
-        certificate: certificate?,
-        key: key?,
+        certificate,
+        key,
+        bindings: bindings.unwrap_or_default(),
+        bound: Vec::new(),
         report,
     })
+}
+
+/// The set's own files: PEM, or for IIS one PFX.
+fn files(file: &File<'_>, section: &mut Section<'_, '_>, kind: Option<&Kind>) -> Option<(PathBuf, KeyAt)> {
+    let paths = match kind {
+        Some(Kind::Nginx(_) | Kind::Command) => Paths::OfThisSystem,
+        // Where the server is not known, that was told.
+        Some(Kind::Iis(_)) | None => Paths::OfWindows,
+    };
+    let password_given = section.has("pfx_password_file");
+    let password = section.string("pfx_password_file");
+    let password_line = password.as_ref().map_or(section.line, |at| at.line);
+    let password = password.and_then(|at| path_or_pattern(file, at, paths));
+    if section.has("pfx") {
+        let mut one_too_many = false;
+        for other in ["certificate", "key"] {
+            if let Some(At { line, .. }) = section.string(other) {
+                let message = format!("a PFX holds the certificate and its key: {other} is one too many");
+                file.mistake(line, "bad_value", message, format!("leave out pfx, or {other}"));
+                one_too_many = true;
+            }
+        }
+        let pfx = section.string("pfx")?;
+        of_iis(file, "pfx", pfx.line, kind)?;
+        let pfx = path_or_pattern(file, pfx, paths)?;
+        if one_too_many || password_given && password.is_none() {
+            return None;
+        }
+        return Some((pfx, KeyAt::Pfx(password)));
+    }
+    // From here on the key is known.
+    section.string("pfx");
+    if password_given {
+        let message = "pfx_password_file belongs to a pfx, and there is none";
+        file.mistake(password_line, "missing_key", message, "name it with pfx, or leave the line out");
+    }
+    let certificate = section.required("certificate", "\"/etc/ssl/contoso-com/fullchain.pem\"");
+    let certificate = certificate.and_then(|at| path_or_pattern(file, at, paths));
+    let key = match section.string("key") {
+        Some(At { value, line }) if value.starts_with("engine:") || value.starts_with("store:") => {
+            if matches!(kind, Some(Kind::Iis(_))) {
+                let message = "key: IIS is given certificates with their keys, and this one is in no file";
+                file.mistake(line, "bad_value", message, "name the key's file");
+            }
+            Some(KeyAt::Elsewhere(value))
+        }
+        Some(at) => path_or_pattern(file, at, paths).map(KeyAt::File),
+        None => certificate.clone().map(KeyAt::File),
+    };
+    Some((certificate?, key?))
+}
+
+/// Whether a key can be of use to the site's server; what is wrong with the server itself was told.
+fn of_iis(file: &File<'_>, key: &str, line: usize, kind: Option<&Kind>) -> Option<()> {
+    if matches!(kind, Some(Kind::Iis(_)) | None) {
+        return Some(());
+    }
+    let message = format!("{key} is for servers of kind \"iis\", and this site's server is none");
+    file.mistake(line, "bad_value", message, format!("leave out {key}, or name another server"));
+    None
 }
 
 /// A pattern stands for many sites: what belongs to one cannot be said of it.
 fn pattern_fits(
     file: &File<'_>,
     line: usize,
-    (certificate, key): (&Path, &Path),
+    (certificate, key): (&Path, &KeyAt),
     of_one: bool,
 ) -> Option<()> {
     let count = stars(certificate);
-    if count != stars(key) {
+    let fits = match key {
+        KeyAt::Elsewhere(_) | KeyAt::Pfx(None) => true,
+        KeyAt::File(key) => stars(key) == count,
+        // One password may open all of them.
+        KeyAt::Pfx(Some(password)) => [0, count].contains(&stars(password)),
+    };
+    if !fits {
         let message = "certificate and key must have a * at the same places";
         let remedy = "write them like \"/etc/ssl/*/fullchain.pem\" and \"/etc/ssl/*/privkey.pem\"";
         file.mistake(line, "bad_pattern", message, remedy);
         return None;
     }
     if count > 0 && of_one {
-        let message = "a pattern stands for many certificates, which cannot share name, id or stage_as";
+        let message =
+            "a pattern stands for many certificates, which cannot share name, id, bindings or stage_as";
         file.mistake(line, "bad_pattern", message, "leave those out, or write the path out");
         return None;
     }
@@ -105,13 +168,13 @@ fn only_server(file: &File<'_>, servers: &Servers, line: usize) -> Option<usize>
     (servers.sound.len() == 1).then_some(0)
 }
 
-fn no_verify(file: &File<'_>, line: usize) -> Option<Vec<Ask>> {
-    file.mistake(
-        line,
-        "no_verify",
-        "the site has no verify: whether its certificate is served could not be proved",
-        "say where the server listens, like verify = [\"127.0.0.1:443\"]",
-    );
+fn no_verify(file: &File<'_>, line: usize, kind: Option<&Kind>) -> Option<Vec<Ask>> {
+    let remedy = match kind {
+        Some(Kind::Iis(_)) => "set discover = true, or name the bindings",
+        _ => "say where the server listens, like verify = [\"127.0.0.1:443\"]",
+    };
+    let message = "the site has no verify: whether its certificate is served could not be proved";
+    file.mistake(line, "no_verify", message, remedy);
     None
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 
+mod iis;
 mod outlets;
 
 /// A site without a mistake, to go after the lines under test.
@@ -75,6 +76,7 @@ fn seconds(count: u64) -> Duration {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn the_sample_is_read_to_the_last_key() {
     let config = parse(SAMPLE).unwrap();
     assert_eq!(config.path, Path::new("/etc/certhook/certhook.toml"));
@@ -115,6 +117,7 @@ fn the_sample_is_read_to_the_last_key() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn what_is_left_out_has_its_default() {
     let config = parse(SITE).unwrap();
     assert_eq!(config.state_dir, Path::new("/var/lib/certhook"));
@@ -134,6 +137,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn mistakes_before_the_sites() {
     let table: &[(&str, &[(usize, &str)])] = &[
         ("\nstate_dri = \"/x\"", &[(2, "unknown_key")]),
@@ -169,7 +173,6 @@ fn mistakes_before_the_sites() {
         ("[server.a]\nkind = \"command\"", &[(1, "missing_key")]),
         ("[server.a]\nkind = \"command\"\nreload = []", &[(3, "empty_value")]),
         ("[server.a]\nkind = \"command\"\nreload = 5", &[(3, "wrong_type")]),
-        ("[server.a]\nkind = \"iis\"", &[(2, "not_yet")]),
         ("[server.a]\ndiscover = 1\nstage = \"s\"", &[(2, "wrong_type"), (3, "relative_path")]),
         ("[server.a]\nmin_interval = \"x\"\nmax_draining = 0", &[(2, "bad_duration"), (3, "out_of_range")]),
         ("[renewal]\nevery = \"4d\"", &[(1, "no_portal")]),
@@ -193,8 +196,9 @@ fn mistakes_before_the_sites() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn mistakes_of_sites() {
-    let server = "[server.one]\n[server.two]\nkind = \"iis\"\n";
+    let server = "[server.one]\n[server.two]\nkind = \"apache\"\n";
     let table: &[(&str, &[(usize, &str)])] = &[
         ("", &[(0, "not_configured")]),
         ("# state_dir = \"/x\"\n", &[(0, "not_configured")]),
@@ -234,7 +238,7 @@ fn mistakes_of_sites() {
         ("[[site]]\ncertificate = \"/c\"\nverify = [\"h:1\"]\nreport = 1", &[(4, "wrong_type")]),
         (
             "[[site]]\ncertificate = \"/c\"\nverify = [\"h:1\"]\npfx = \"/p\"\nbindings = []",
-            &[(4, "not_yet"), (5, "not_yet")],
+            &[(2, "bad_value"), (4, "bad_value"), (5, "empty_value")],
         ),
         (
             "[[site]]\nname = \"a\"\ncertificate = \"/c\"\nverify = [\"h:1\"]\n[[site]]\nname = \"a\"\ncertificate = \"/d\"\nverify = [\"h:1\"]",
@@ -269,15 +273,16 @@ fn mistakes_of_sites() {
         &[(4, "same_site"), (7, "unknown_key"), (8, "missing_key"), (8, "no_verify")],
     );
     for (named, wanted) in [
-        ("one", &[(3, "not_yet")][..]),
-        ("two", &[(3, "not_yet")]),
-        ("three", &[(3, "not_yet"), (7, "unknown_server")]),
+        ("one", &[(3, "bad_value")][..]),
+        ("two", &[(3, "bad_value")]),
+        ("three", &[(3, "bad_value"), (7, "unknown_server")]),
     ] {
         assert_codes(&format!("{server}{SITE}server = \"{named}\""), wanted);
     }
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn mistakes_of_the_portal() {
     let good = ["tenant_id = \"t\"", "client_id = \"c\"", "client_secret_file = \"/s\""];
     let table: &[(usize, &str, &str)] = &[
@@ -307,6 +312,7 @@ fn mistakes_of_the_portal() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn web_addresses_do_not_send_secrets_in_the_clear() {
     let with = |key: &str, url: &str| {
         let needed = "tenant_id = \"t\"\nclient_id = \"c\"\nclient_secret_file = \"/s\"";
@@ -434,6 +440,7 @@ fn messages_repeat_no_control_characters() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn one_certificate_on_two_servers_is_two_sites() {
     let servers = "[server.a]\n[server.b]\n";
     let config = parse(&format!("{servers}{SITE}server = \"a\"\n{SITE}server = \"b\"\n")).unwrap();
@@ -445,6 +452,7 @@ fn one_certificate_on_two_servers_is_two_sites() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn a_file_that_cannot_be_read_is_a_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("certhook.toml");
@@ -463,6 +471,7 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn where_to_ask_can_be_said_for_each_listener() {
     let text = "[[site]]\ncertificate = \"/c\"\nhosts = [\"a.test\"]\n\
                 verify = [\"127.0.0.1:443\", { at = \"unix:/run/x.sock proxy_protocol\", hosts = [\"\", \"b.test\"] }]";

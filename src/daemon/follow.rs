@@ -142,7 +142,7 @@ impl Servers {
         self.all.iter().filter(|followed| followed.discovers).all(is_known)
     }
 
-    fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
         (0..self.all.len()).map(ServerId)
     }
 }
@@ -209,6 +209,7 @@ impl Daemon {
         let now = Instant::now();
         if self.servers.rescan_at <= now {
             self.servers.rescan_at = now + self.servers.rescan;
+            self.retire_all();
             self.discover_all();
         }
         for followed in &mut self.servers.all {

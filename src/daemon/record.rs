@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::give::retire;
 use super::{Daemon, wall};
 use crate::agent::{self, Event, Installed, Recorded, ServerId, SiteId};
 use crate::inspect::Place;
@@ -36,6 +37,7 @@ impl Daemon {
             }),
         };
         let copies = site.roster.stage.clone().map(|stage| (stage, Place::of(settings), bundle.set));
+        let server = self.servers.get(ServerId(settings.server));
         let publishing = self.servers.publishing(ServerId(settings.server));
         let (ledger, results) = (Arc::clone(&self.ledger), self.result_sender.clone());
         let acting = Arc::clone(&self.acting);
@@ -50,6 +52,9 @@ impl Daemon {
                     Ok(_) => stage.tidy(),
                     Err(problem) => tracing::warn!(%problem, "the copy is behind its source"),
                 }
+            }
+            if recorded {
+                retire(&server, &[installation.recorded.leaf]);
             }
             drop(acting);
         });

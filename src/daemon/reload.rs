@@ -8,6 +8,7 @@ use super::Daemon;
 use super::follow::News;
 use crate::agent::{Loaded, Mark, ServerId, SiteId};
 use crate::certificate::Fingerprint;
+use crate::config::Binding;
 use crate::inspect::{self, Place};
 use crate::ledger::{Entry, Ledger};
 use crate::platform;
@@ -16,12 +17,13 @@ use crate::server::{Refusal, Server};
 use crate::stage::Stage;
 
 /// One site of a reload.
-struct Job {
-    id: SiteId,
-    key: String,
-    place: Place,
+pub(super) struct Job {
+    pub(super) id: SiteId,
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) bindings: Vec<Binding>,
     stage: Option<Stage>,
-    set: Fingerprint,
+    pub(super) set: Fingerprint,
     /// The server takes its file for what it has loaded.
     seems_unchanged: bool,
     /// It was reloaded for the set and did not serve it, for whatever reason.
@@ -41,6 +43,9 @@ impl Daemon {
         let sites = self.agent.reloading(id).into_iter().flatten();
         let jobs: Vec<Job> = sites.filter_map(|site| self.job(*site)).collect();
         tracing::info!(server = server.name(), sites = jobs.len(), "reloading");
+        if server.takes_certificates() {
+            return self.give(id, jobs);
+        }
         let (ledger, news, acting) =
             (Arc::clone(&self.ledger), self.servers.news(), Arc::clone(&self.acting));
         tokio::spawn(async move {
@@ -76,6 +81,7 @@ impl Daemon {
             id,
             key: site.roster.key.clone(),
             place: Place::of(&site.roster.settings),
+            bindings: site.roster.settings.bindings.clone(),
             stage: site.roster.stage.clone(),
             set: agent_site.disk()?.bundle.set,
             seems_unchanged: agent_site.seems_unchanged(),
@@ -141,13 +147,13 @@ fn touch(job: &Job, ledger: &Ledger) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::config::{Config, KeyAt};
-
+    #[cfg(unix)] // nginx's
     #[test]
     fn a_guess_that_cannot_be_acted_on_keeps_no_reload_back() {
+        use std::os::unix::fs::PermissionsExt;
+
+        use super::*;
+        use crate::config::{Config, KeyAt};
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("nginx");
         let says =
@@ -163,6 +169,7 @@ mod tests {
             id: SiteId(0),
             key: "a".to_owned(),
             place: Place { certificate: certificate.clone(), key: KeyAt::File(certificate.clone()) },
+            bindings: Vec::new(),
             stage: None,
             set: Fingerprint::of(b""),
             seems_unchanged,

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::download::Got;
-use super::{Bytes, File, is_same_end, password, pfx};
-use crate::certificate::{self, Doubt, Fault, Hosts, Key, Leaf, Part};
+use super::{Bytes, File, is_same_end, password};
+use crate::certificate::{self, Doubt, Fault, Hosts, Key, Leaf, Part, pfx};
 use crate::portal::Certificate;
 use crate::problem::{Problem, printable};
 
@@ -48,9 +48,13 @@ impl Set {
     }
 
     fn pfx(&self, got: &Got, now: Timestamp) -> Result<Leaf, Problem> {
-        let opened = pfx::open(&got.bytes, password(&self.certificate)).map_err(|why| {
+        let opened = pfx::open(&got.bytes, password(&self.certificate)).map_err(|fault| {
+            let why = match fault {
+                Fault::WrongPassword => "the portal's password does not open it".to_owned(),
+                other => other.to_string(),
+            };
             let remedy = "see the certificate's PFX and its password at the portal; then fetch again";
-            self.wrong("bad_pfx", File::Pfx, &got.host, why, remedy)
+            self.wrong("bad_pfx", File::Pfx, &got.host, &why, remedy)
         })?;
         self.whole(&opened.full_chain, &opened.key, [File::Pfx, File::Pfx], &got.host, now)
     }

@@ -1,6 +1,6 @@
 //! Files into the certificate's folder: all of them beside their targets first, then one rename each.
 
-use std::fs::{File as Handle, TryLockError};
+use std::fs::File as Handle;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub(super) fn place(folder: &Path, files: &Files, owner: Option<(u32, u32)>) -> 
         let _ = sweep(folder);
         return Err(failed(error));
     }
-    handle.sync_all().map_err(failed)?;
+    platform::sync_open_folder(&handle).map_err(failed)?;
     Ok(true)
 }
 
@@ -60,16 +60,14 @@ fn open(folder: &Path) -> Result<Handle, Problem> {
     if platform::kind(folder) != platform::Kind::Folder {
         return Err(planted(folder, "is a link, or no folder"));
     }
-    let handle = platform::open_folder(folder).map_err(|error| not_written(folder, &error))?;
-    match handle.try_lock() {
-        Ok(()) => Ok(handle),
-        Err(TryLockError::WouldBlock) => Err(Problem::new(
+    let locked = platform::lock_folder(folder).map_err(|error| not_written(folder, &error))?;
+    locked.ok_or_else(|| {
+        Problem::new(
             "fetch_busy",
             format!("{}: another certhook is fetching into it", shown(folder)),
             "wait for it to end",
-        )),
-        Err(TryLockError::Error(error)) => Err(not_written(folder, &error)),
-    }
+        )
+    })
 }
 
 fn write_all(folder: &Path, files: &Files, owner: Option<(u32, u32)>) -> io::Result<()> {

@@ -6,8 +6,8 @@ mod refusals;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use certhook_test_support::ca::{Authority, Order, Pair};
 use jiff::tz::TimeZone;
@@ -163,16 +163,35 @@ impl World {
     }
 
     /// Everything below `into`: content, inode and write time.
-    fn snapshot(&self) -> BTreeMap<PathBuf, (Vec<u8>, u64, i64, i64)> {
+    fn snapshot(&self) -> BTreeMap<PathBuf, (Vec<u8>, u64, SystemTime)> {
         let mut found = BTreeMap::new();
         for entry in std::fs::read_dir(self.home().join(FOLDER)).into_iter().flatten().flatten() {
             let metadata = entry.metadata().unwrap();
+            // Where a folder is locked by a file in it.
+            if entry.file_name() == ".certhook-lock" {
+                continue;
+            }
             let content = std::fs::read(entry.path()).unwrap_or_default();
-            let mark = (content, metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+            let inode = crate::platform::inode(&entry.path(), &metadata);
+            let mark = (content, inode, metadata.modified().unwrap());
             found.insert(entry.path(), mark);
         }
         found
     }
+}
+
+/// The mode of a file or folder. Where there is none what is `wanted`, or, where others may read what they should
+/// not, all.
+fn mode(path: &Path, wanted: u32) -> u32 {
+    #[cfg(unix)]
+    let found = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).unwrap()) & 0o7777;
+    #[cfg(windows)]
+    let found = match crate::platform::readable_by_others(path).unwrap() {
+        Some(_) if wanted & 0o007 == 0 => 0o7777,
+        _ => wanted,
+    };
+    let _ = wanted;
+    found
 }
 
 /// Valid now, and not for long.
@@ -189,8 +208,7 @@ async fn a_set_is_put_in_place_as_the_vendor_s_client_does() {
     assert_eq!(fetched.certificate, world.path("fullChainCertificate.crt"));
     assert_eq!(fetched.leaf.fingerprint.to_string(), world.pair.fingerprint);
     assert!(fetched.changed);
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
-    assert_eq!((mode(&world.home()), mode(&fetched.folder)), (0o700, 0o700));
+    assert_eq!((mode(&world.home(), 0o700), mode(&fetched.folder, 0o700)), (0o700, 0o700));
     let pair = &world.pair;
     let expected = [
         ("caBundle.crt", &pair.chain_pem, 0o644),
@@ -200,7 +218,7 @@ async fn a_set_is_put_in_place_as_the_vendor_s_client_does() {
     ];
     for (file, text, bits) in expected {
         assert_eq!(&std::fs::read_to_string(world.path(file)).unwrap(), text, "{file}");
-        assert_eq!(mode(&world.path(file)), bits, "{file}");
+        assert_eq!(mode(&world.path(file), bits), bits, "{file}");
     }
     let before = world.snapshot();
     assert_eq!(before.len(), 4, "{before:?}");

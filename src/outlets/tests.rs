@@ -32,7 +32,7 @@ impl World {
     }
 
     fn start(mut self, text: &str) -> Self {
-        let text = text.replace("FOLDER", &self.folder.path().display().to_string());
+        let text = text.replace("FOLDER", &self.folder.path().display().to_string().replace('\\', "/"));
         let text = format!("{text}\n[server.nginx]\ndiscover = true\n");
         let config = Config::parse(Path::new("/c.toml"), &text).unwrap();
         let (calls, mut called) = mpsc::unbounded_channel::<Call>();
@@ -124,6 +124,7 @@ fn what_changes_is_written_at_once_and_then_once_a_second_with_the_last_word() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the command is a script of the shell's")]
 fn nothing_wakes_up_while_nothing_changes() {
     play(async {
         let mut world = World::new(&format!("{FILE}{ALERT}"));
@@ -180,6 +181,7 @@ fn an_address_that_is_taken_is_listened_on_when_it_is_free() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the command is a script of the shell's")]
 fn the_command_is_told_and_what_it_was_told_outlives_the_agent() {
     play(async {
         let mut world = World::new(ALERT);
@@ -204,6 +206,7 @@ fn the_command_is_told_and_what_it_was_told_outlives_the_agent() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the command is a script of the shell's")]
 fn a_command_that_fails_is_a_problem_and_is_run_again() {
     play(async {
         let mut world = World::new(ALERT);
@@ -224,6 +227,7 @@ fn a_command_that_fails_is_a_problem_and_is_run_again() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the command is a script of the shell's")]
 fn without_a_ledger_somebody_is_told_all_the_same() {
     play(async {
         let mut world = World::new(ALERT);

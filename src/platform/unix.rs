@@ -1,10 +1,13 @@
 //! Linux, and whatever is like it.
 
+mod children;
 mod journal;
 mod manager;
+mod service;
 mod signals;
 
-use std::fs::{File, OpenOptions};
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,14 +16,26 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::net::{UnixListener, UnixStream};
 
+pub use children::{Children, end_group, spawn};
 pub use journal::Journal;
 pub use manager::Manager;
+pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};
 
-/// The two ends of the control socket.
+/// The agent's end of the control socket, with one caller at the other.
 pub type ControlStream = UnixStream;
 /// See [`listen`].
 pub type ControlListener = UnixListener;
+
+/// Where the configuration stands unless somebody says otherwise.
+pub fn default_config() -> PathBuf {
+    PathBuf::from("/etc/certhook/certhook.toml")
+}
+
+/// Where the state folder is unless the configuration says otherwise.
+pub fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/certhook")
+}
 
 /// Opens without waiting for the other end of a pipe.
 ///
@@ -28,6 +43,16 @@ pub type ControlListener = UnixListener;
 /// The system's.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Whether it is a file with an end: no folder, pipe, socket or device.
+pub fn is_regular(_: &File, metadata: &std::fs::Metadata) -> bool {
+    metadata.is_file()
+}
+
+/// Never: here nobody can have a file for itself alone.
+pub fn is_being_written(_: &io::Error) -> bool {
+    false
 }
 
 /// Creates a folder that only its owner may enter, and those above it; one that is there stays as it is.
@@ -100,11 +125,20 @@ pub fn create_new(path: &Path, private: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a folder, to be locked or given away; a link to one is none.
+/// Opens a folder and locks it until that is dropped; a link to one is none. `None` while somebody else has it.
 ///
 /// # Errors
 /// The system's.
-pub fn open_folder(path: &Path) -> io::Result<File> {
+pub fn lock_folder(path: &Path) -> io::Result<Option<File>> {
+    let folder = open_folder(path)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
@@ -130,6 +164,14 @@ pub fn make_link(target: &Path, link: &Path) -> io::Result<()> {
 /// The system's.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// As [`sync_folder`], of an open one.
+///
+/// # Errors
+/// The system's.
+pub fn sync_open_folder(folder: &File) -> io::Result<()> {
+    folder.sync_all()
 }
 
 /// Gives a file a write time a second later than it has: a server that compares whole seconds takes it for another.
@@ -166,6 +208,11 @@ pub fn forbid_core_dumps() {
     }
 }
 
+/// Where the agent of a state folder listens.
+pub fn control_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}
+
 /// The control socket, for its owner alone. Whoever calls holds the state folder's lock, so one that is
 /// there was left behind.
 ///
@@ -197,11 +244,12 @@ pub async fn connect(path: &Path) -> io::Result<ControlStream> {
     UnixStream::connect(path).await
 }
 
-/// The process group of its own that a command runs in is ended as a whole.
-pub fn end_group(leader: u32) {
-    let Ok(leader) = i32::try_from(leader) else { return };
-    // It may be gone already; then there is nothing to end.
-    let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), nix::sys::signal::Signal::SIGKILL);
+/// Calls a server that listens on a socket of its own.
+///
+/// # Errors
+/// The system's.
+pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
 }
 
 /// What tells one file from another and one content from the next, without reading it.
@@ -227,8 +275,13 @@ pub fn signature(path: &Path) -> Option<Signature> {
 }
 
 /// The file's number in its file system.
-pub fn inode(metadata: &std::fs::Metadata) -> u64 {
+pub fn inode(_: &Path, metadata: &std::fs::Metadata) -> u64 {
     metadata.ino()
+}
+
+/// A path as it is compared with others: here each has one spelling.
+pub fn as_compared(path: &Path) -> Cow<'_, Path> {
+    Cow::Borrowed(path)
 }
 
 /// What tells a folder from another of the same path.

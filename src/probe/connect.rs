@@ -23,7 +23,7 @@ pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>,
             let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
             (Box::new(stream), ends)
         }
-        Address::Unix(path) => (Box::new(platform::connect(path).await?), None),
+        Address::Unix(path) => (Box::new(platform::connect_unix(path).await?), None),
     };
     let greeting = if endpoint.proxy_protocol { header(ends).into_bytes() } else { Vec::new() };
     Ok((stream, greeting))

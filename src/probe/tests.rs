@@ -17,7 +17,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::certificate::Roots;
-use crate::config::Address;
 
 mod chains;
 mod listeners;

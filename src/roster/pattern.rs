@@ -16,6 +16,7 @@ fn one(site: &config::Site, path: PathBuf) -> Option<config::Site> {
     let stars = captures(&site.certificate, &path)?;
     let key = match &site.key {
         KeyAt::File(pattern) => KeyAt::File(fill(pattern, &stars)),
+        KeyAt::Pfx(Some(pattern)) => KeyAt::Pfx(Some(fill(pattern, &stars))),
         elsewhere => elsewhere.clone(),
     };
     Some(config::Site { certificate: path, key, ..site.clone() })

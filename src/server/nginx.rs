@@ -4,6 +4,7 @@
 //! returned 0 all the same. New children of the master are the quickest sign that it loaded; only the
 //! wire is proof.
 
+mod ask;
 mod attempt;
 mod build;
 mod find;

@@ -1,3 +1,5 @@
+#![cfg(unix)] // what nginx reads through links
+
 use std::os::unix::fs::PermissionsExt;
 
 use certhook_test_support::ca::{Authority, Order, Pair};

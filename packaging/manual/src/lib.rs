@@ -2,6 +2,8 @@
 //! completions from what `--help` says, the pages' keys from the sample configuration, and what is neither from
 //! the texts beside this file.
 
+#![forbid(unsafe_code)]
+
 mod page;
 mod sample;
 mod verbs;

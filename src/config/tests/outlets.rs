@@ -2,6 +2,7 @@ use super::super::portal::default_secret;
 use super::*;
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn metrics_and_alerts_are_read() {
     let nothing = parse(SITE).unwrap();
     assert_eq!((nothing.metrics, nothing.alert), (None, None));
@@ -25,6 +26,7 @@ fn metrics_and_alerts_are_read() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn mistakes_of_metrics_and_alerts() {
     let table: &[(&str, &[(usize, &str)])] = &[
         ("[metrics]", &[(1, "missing_key")]),
@@ -57,6 +59,7 @@ fn mistakes_of_metrics_and_alerts() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
 fn the_secret_is_the_credential_where_there_is_one_and_else_beside_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let beside = Path::new("/etc/certhook/client_secret");

@@ -77,7 +77,10 @@ impl Daemon {
         let new = &known.roster.settings;
         if Place::of(&old.settings) != Place::of(new) {
             self.watcher.follow(Topic::Site(id), Place::of(new).files(), &[]);
-        } else if old.settings.verify == new.verify {
+        } else if old.settings.verify == new.verify
+            && old.settings.bindings == new.bindings
+            && old.settings.bound == new.bound
+        {
             return None;
         }
         Some(Event::Changed(id))

@@ -24,6 +24,7 @@ fn made(pair: &Pair, password: &str, more: &[&str]) -> Vec<u8> {
 const TRIPLE_DES: [&str; 6] = ["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1"];
 
 #[tokio::test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 async fn a_pfx_is_opened_and_judged_as_it_came() {
     let world = World::new().await;
     for more in [&[][..], &TRIPLE_DES, &["-keypbe", "AES-128-CBC", "-certpbe", "NONE"]] {
@@ -40,6 +41,7 @@ async fn a_pfx_is_opened_and_judged_as_it_came() {
 }
 
 #[tokio::test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 async fn a_pfx_must_be_whole_and_the_portal_s() {
     let mut world = World::new().await;
     let order = Order { hosts: &HOSTS, ..Order::default() };
@@ -85,6 +87,7 @@ async fn a_pfx_must_be_whole_and_the_portal_s() {
 }
 
 #[tokio::test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
 async fn all_is_everything_in_the_vendor_s_order() {
     let world = World::new().await;
     world.shelf.put("/pfx", ok(world.pair.pfx(PASSWORD)));

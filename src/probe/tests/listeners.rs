@@ -1,12 +1,9 @@
 //! Every kind of listener, and how it is asked.
 
-use std::path::Path;
-
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::Barrier;
 
 use super::*;
-use crate::platform;
 
 /// The usual server, without a listener.
 fn acceptor(shop: &Arc<Shop>) -> TlsAcceptor {
@@ -39,7 +36,10 @@ async fn serve_proxied(shop: &Arc<Shop>, heard: Arc<Mutex<Vec<String>>>) -> Endp
     Endpoint { proxy_protocol: true, ..endpoint.await.unwrap() }
 }
 
-fn serve_locally(path: &Path, shop: &Arc<Shop>, header: Option<&'static str>) {
+#[cfg(unix)]
+fn serve_locally(path: &std::path::Path, shop: &Arc<Shop>, header: Option<&'static str>) {
+    use crate::platform;
+
     let listener = platform::listen(path).unwrap();
     let acceptor = acceptor(shop);
     tokio::spawn(async move {
@@ -82,8 +82,11 @@ fn headers() {
     }
 }
 
+#[cfg(unix)] // sockets with a path
 #[tokio::test]
 async fn a_socket_in_the_file_system_is_dialled() {
+    use crate::config::Address;
+
     let folder = tempfile::tempdir().unwrap();
     let pair = Authority::new().issue(Order::default());
     let shop = Arc::new(Shop::selling(&[&pair]));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::command::ask;
+use super::ask::ask;
 use crate::platform::{self, Signature};
 
 /// It only prints.

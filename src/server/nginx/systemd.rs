@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::command::ask;
+use super::ask::ask;
 use super::process::Master;
 
 /// For an answer of systemd's.

@@ -139,9 +139,9 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let intermediate = params.signed_by(&key, &root_issuer).expect("an intermediate");
         Self {
-            root_pem: root.pem(),
+            root_pem: lines(&root.pem()),
             root_der: root.der().to_vec(),
-            intermediate_pem: intermediate.pem(),
+            intermediate_pem: lines(&intermediate.pem()),
             issuer: Issuer::new(params, key),
         }
     }
@@ -238,12 +238,12 @@ impl Blank {
     }
 
     fn into_pair(self, order: &Order<'_>, leaf: &Certificate, chain_pem: &str) -> Pair {
-        let leaf_pem = leaf.pem();
+        let leaf_pem = lines(&leaf.pem());
         Pair {
             fullchain_pem: format!("{leaf_pem}{chain_pem}"),
             leaf_pem,
             chain_pem: chain_pem.to_owned(),
-            key_pem: self.key.serialize_pem(),
+            key_pem: lines(&self.key.serialize_pem()),
             leaf_der: leaf.der().to_vec(),
             fingerprint: fingerprint(leaf.der()),
             hosts: names(order),
@@ -252,6 +252,11 @@ impl Blank {
             not_after: self.dates.1,
         }
     }
+}
+
+/// As openssl ends its lines, on every system.
+fn lines(pem: &str) -> String {
+    pem.replace('\r', "")
 }
 
 fn names(order: &Order<'_>) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What the tests and the demo stand on. nginx, and what plays it, are Unix's alone.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(windows), forbid(unsafe_code))]
 
 pub mod ca;
 #[cfg(unix)]
@@ -10,6 +10,8 @@ pub mod machine;
 #[cfg(unix)]
 pub mod nginx;
 pub mod portal;
+#[cfg(windows)]
+pub mod wine;
 pub mod wire;
 #[cfg(unix)]
 pub mod writers;

@@ -1,0 +1,60 @@
+//! Windows. Its calls are unsafe to Rust: each room below wraps its own, and the rest of certhook sees none.
+//!
+//! There is no named event for `sync`: who asks wants the outcome, and that comes through the pipe.
+
+mod access;
+mod children;
+mod files;
+mod identity;
+mod install;
+mod journal;
+mod pipe;
+mod process;
+mod service;
+mod signals;
+
+use std::ffi::OsStr;
+use std::os::windows::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+pub use access::readable_by_others;
+pub use children::{Children, spawn};
+pub use files::{
+    create_new, create_private_folder, gives_events, is_being_written, is_regular, lock_folder, make_link,
+    may_run, may_write_in, open_private, open_to_read, sync_folder, sync_open_folder, touch,
+};
+pub use identity::{Identity, Kind, Signature, as_compared, identity, inode, kind, signature};
+pub use install::{install_service, uninstall_service};
+pub use journal::Journal;
+pub use pipe::{ControlListener, ControlStream, accept, connect, connect_unix, control_path, listen};
+#[cfg(debug_assertions)]
+pub use process::kill_self;
+pub use process::{forbid_core_dumps, give, owner};
+pub use service::{Manager, as_service};
+pub use signals::{RereadSignal, StopSignals};
+
+/// Where the configuration stands unless somebody says otherwise.
+pub fn default_config() -> PathBuf {
+    program_data().join("certhook.toml")
+}
+
+/// Where the state folder is unless the configuration says otherwise.
+pub fn default_state_dir() -> PathBuf {
+    program_data().join("state")
+}
+
+fn program_data() -> PathBuf {
+    let folder = std::env::var_os("ProgramData").filter(|folder| !folder.is_empty());
+    folder.map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("certhook")
+}
+
+/// As the system's calls want it: with a zero at the end.
+fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
+    text.as_ref().encode_wide().chain([0]).collect()
+}
+
+/// Does some work with files; as who it is done is the same here for every folder: all of certhook's are
+/// SYSTEM's and the administrators' alone.
+pub fn as_owner_of<T>(_folder: &Path, work: impl FnOnce() -> T) -> T {
+    work()
+}

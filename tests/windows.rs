@@ -1,0 +1,13 @@
+//! What holds on Windows, proved by the program itself: `make windows` runs it under wine. Empty elsewhere.
+#![cfg(windows)]
+
+#[path = "windows/hooks.rs"]
+mod hooks;
+#[path = "windows/host.rs"]
+mod host;
+#[path = "windows/iis.rs"]
+mod iis;
+#[path = "windows/main_job.rs"]
+mod main_job;
+#[path = "windows/service.rs"]
+mod service;
