@@ -1,7 +1,7 @@
 # certhook's own chores. Each works on a clean machine with a Rust toolchain; `test` and `demo` install
 # what they need with apt-get when it is missing, and are quiet when it is there.
 
-.PHONY: help test demo fmt lint unit slow writers soak fuzz release deb rpm packages lifecycle windows manuals tools simulator clean
+.PHONY: help test demo fmt lint unit slow writers soak fuzz release deb rpm packages lifecycle windows windows-zip manuals tools simulator clean
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -61,7 +61,12 @@ lifecycle: ## the packages in booted Debian 11, 12 and 13: install, upgrade, pur
 
 windows: ## certhook.exe built here, and its tests under wine, with what was left out (installs mingw and wine)
 	packaging/windows/test.sh
-	@program=$$(packaging/windows/build.sh) && ls -lh $$program
+
+windows-release: ## certhook.exe, as it is shipped
+	packaging/windows/build.sh
+
+windows-zip: ## certhook.exe with its sample, hooks and install.cmd, as a zip in target/packages
+	packaging/windows/package.sh
 
 manuals: ## the manual pages and completions anew, from --help and the sample configuration
 	cargo run --quiet -p certhook-manual -- packaging

@@ -20,6 +20,7 @@ eval "$environment"
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml='
+# shellcheck disable=SC2317 # the trap calls it
 end() {
     /usr/lib/wine/wineserver64 -k >/dev/null 2>&1 || true
     rm -rf "$work"
