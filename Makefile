@@ -62,9 +62,6 @@ lifecycle: ## the packages in booted Debian 11, 12 and 13: install, upgrade, pur
 windows: ## certhook.exe built here, and its tests under wine, with what was left out (installs mingw and wine)
 	packaging/windows/test.sh
 
-windows-release: ## certhook.exe, as it is shipped
-	packaging/windows/build.sh
-
 windows-zip: ## certhook.exe with its sample, hooks and install.cmd, as a zip in target/packages
 	packaging/windows/package.sh
 
