@@ -1,6 +1,8 @@
 //! `certhook check`: the configuration and the host, every problem with its remedy.
 
+use std::collections::HashSet;
 use std::io::ErrorKind::NotFound;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,6 +10,7 @@ use serde::Serialize;
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, say_json, show};
 use crate::agent::SiteId;
+use crate::command::Command;
 use crate::config::{self, Config, Mistake, Mistakes, Portal};
 use crate::control::{self, Request};
 use crate::courier::as_list;
@@ -290,8 +293,9 @@ impl Findings<'_> {
             }
         }
         if let Some(alert) = &self.config.alert {
-            let program = alert.command.first().map(String::as_str).unwrap_or_default();
-            if platform::may_run(std::path::Path::new(program)) {
+            let command = Command::new(&alert.command, Duration::ZERO);
+            let program = command.program();
+            if command.may_run() {
                 self.good.push(format!("alerts are told by {}", printable(program, 200)));
             } else {
                 let message =
@@ -332,19 +336,14 @@ impl Findings<'_> {
 
     /// Its sandbox may close folders to it that this command sees.
     fn what_the_agent_does_not_see(&mut self, status: &Status) {
-        let sees = |site: &roster::Site| {
+        let seen = status.sites.iter().map(|site| (site.server.as_str(), site.certificate.path.as_str()));
+        let seen: HashSet<(&str, &str)> = seen.collect();
+        let unseen = |site: &roster::Site| {
             let path = site.settings.certificate.display().to_string();
-            let server = &self.config.servers[site.settings.server].name;
-            status.sites.iter().any(|seen| seen.certificate.path == path && seen.server == *server)
+            let server = self.config.servers[site.settings.server].name.as_str();
+            (!seen.contains(&(server, path.as_str()))).then_some((site.settings.line, path))
         };
-        let unseen: Vec<(usize, String)> = self
-            .census
-            .sites
-            .iter()
-            .filter(|site| !sees(site))
-            .map(|site| (site.settings.line, site.settings.certificate.display().to_string()))
-            .collect();
-        for (line, path) in unseen {
+        for (line, path) in self.census.sites.iter().filter_map(unseen).collect::<Vec<_>>() {
             let message =
                 format!("the agent does not see {}, which this command does", printable(&path, 300));
             let remedy = "the packaged service is kept out of /home, /root and /tmp: open the folder to it with \
