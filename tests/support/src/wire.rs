@@ -106,11 +106,11 @@ impl Client {
         while tls.is_handshaking() {
             while tls.wants_write() {
                 before(&stream)?;
-                tls.write_tls(&mut stream)?;
+                again(|| tls.write_tls(&mut stream))?;
             }
             if tls.is_handshaking() {
                 before(&stream)?;
-                if tls.read_tls(&mut stream)? == 0 {
+                if again(|| tls.read_tls(&mut stream))? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 tls.process_new_packets().map_err(io::Error::other)?;
@@ -184,6 +184,16 @@ impl Client {
 
 fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
     endpoint.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// A socket with a timeout is interrupted by no more than a machine that was halted (signal(7)).
+fn again<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

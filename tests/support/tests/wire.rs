@@ -1,7 +1,7 @@
 //! A handshake ends in time, whatever the other side does.
 
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use certhook_test_support::nginx::free_port;
@@ -38,4 +38,41 @@ fn waiting_in_vain_tells_what_was_there() {
     let endpoint = format!("127.0.0.1:{}", free_port());
     let error = wire::wait_served(&endpoint, "contoso.com", "abc", SHORT).expect_err("nobody listens");
     assert!(error.contains("refused") && error.contains("abc"), "{error}");
+}
+
+/// A stream whose every other call is interrupted.
+struct Interrupted(TcpStream, bool);
+
+impl Interrupted {
+    fn turn(&mut self) -> io::Result<&mut TcpStream> {
+        self.1 = !self.1;
+        if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(&mut self.0) }
+    }
+}
+
+impl Read for Interrupted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.turn()?.read(into)
+    }
+}
+
+impl Write for Interrupted {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.turn()?.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn an_interrupted_handshake_goes_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let server = std::thread::spawn(move || drop(listener.accept().expect("a client")));
+    let stream = Interrupted(TcpStream::connect(address).expect("a listener"), false);
+    let error = Client::default().served_over(stream, "contoso.com", |_| Ok(())).expect_err("no handshake");
+    assert_ne!(error.kind(), io::ErrorKind::Interrupted);
+    server.join().expect("it accepted");
 }
