@@ -6,6 +6,7 @@
 
 mod chain;
 mod fault;
+mod issuer;
 mod key;
 mod material;
 mod names;
@@ -21,6 +22,7 @@ use x509_parser::prelude::X509Certificate;
 
 pub use chain::{Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
+pub use issuer::Issuer;
 pub use material::Material;
 pub use names::Hosts;
 pub use thumbprint::Thumbprint;
@@ -107,6 +109,8 @@ pub struct Leaf {
     pub not_after: Timestamp,
     /// RSA, ECDSA or other.
     pub key_type: KeyType,
+    /// Whose it is.
+    pub issuer: Issuer,
 }
 
 impl Leaf {
@@ -135,6 +139,7 @@ impl Leaf {
                 "1.2.840.10045.2.1" => KeyType::Ecdsa,
                 _ => KeyType::Other,
             },
+            issuer: Issuer::of(x509),
         })
     }
 }

@@ -73,7 +73,7 @@ enum Verb {
     ///
     /// A set is put in place only when it is whole and the portal's; a failure leaves the old one as it was.
     Fetch(fetch::Arguments),
-    /// Make or remove the Windows service; elsewhere the package brings one.
+    /// Make or remove the Windows service, or protect a password for it; elsewhere the package brings a service.
     Service(service::Arguments),
 }
 
@@ -140,7 +140,7 @@ fn obey(arguments: Arguments) -> u8 {
         Err(mistakes)
             if looks_only && (is_none_yet(&arguments.config) || mistakes.say_nothing_is_configured()) =>
         {
-            Ok(Config::of_any_nginx())
+            Ok(Config::of_this_host())
         }
         config => config,
     };
@@ -161,7 +161,7 @@ fn obey(arguments: Arguments) -> u8 {
     outcome.code()
 }
 
-/// Nobody wrote a configuration: what only looks asks whichever nginx there is.
+/// Nobody wrote a configuration: what only looks asks whichever server there is.
 fn is_none_yet(path: &Path) -> bool {
     path == platform::default_config()
         && path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)

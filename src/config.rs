@@ -2,6 +2,7 @@
 //!
 //! Every mistake is found in one reading and told with its line and remedy; nothing is half-used.
 
+mod asks;
 mod copy;
 mod endpoint;
 mod iis;
@@ -17,9 +18,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::platform;
 use crate::problem::{Problem, printable};
 pub use endpoint::{Address, Ask, Endpoint};
-pub use iis::{Binding, Central, Iis, Store};
+pub use iis::{Binding, Bound, Central, Iis, Origin, Shows, Store};
 pub use parts::{Reload, SecretSource, WebUrl};
 
 /// Larger files are no configurations: one of ten thousand sites has a quarter of this.
@@ -204,7 +206,7 @@ pub struct Site {
     /// The bindings of IIS that are to have it, beside those that have an earlier one.
     pub bindings: Vec<Binding>,
     /// All bindings that IIS's own configuration has, where it was asked.
-    pub bound: Vec<Binding>,
+    pub bound: Vec<Bound>,
     /// Where to ask for the served certificate; where there is none, the server's configuration tells.
     pub verify: Vec<Ask>,
     /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
@@ -258,7 +260,7 @@ impl std::fmt::Display for Mistake {
 pub struct Mistakes(pub Vec<Mistake>);
 
 impl Mistakes {
-    /// Whether the file is there and has nothing in it yet, as a package installs it.
+    /// Whether the file is there and as a package installs it: empty, or with a sample's ids.
     pub fn say_nothing_is_configured(&self) -> bool {
         self.0.iter().all(|mistake| mistake.problem.code == parts::NOT_CONFIGURED)
     }
@@ -271,11 +273,13 @@ impl Config {
     /// All mistakes at once, each with its line and remedy.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         let text = read(path).map_err(|error| {
-            let problem = Problem::new(
-                "no_configuration",
-                format!("the configuration cannot be read: {error}"),
-                "write one there, or name another with --config",
-            );
+            let remedy = match error.kind() {
+                // Nor may it see whether there is one.
+                std::io::ErrorKind::PermissionDenied => platform::AS_WHOM,
+                _ => "write one there, or name another with --config",
+            };
+            let message = format!("the configuration cannot be read: {error}");
+            let problem = Problem::new("no_configuration", message, remedy);
             Mistakes(vec![Mistake { path: path.to_owned(), line: 0, problem }])
         })?;
         Self::parse(path, &text)
@@ -291,11 +295,26 @@ impl Config {
         file.finish(config)
     }
 
-    /// For a look without any configuration: the nginx of this host, as it is.
+    /// For a look without any configuration: the server that a host of this system usually has, as it is.
+    pub fn of_this_host() -> Self {
+        if platform::HAS_IIS { Self::of_any_iis() } else { Self::of_any_nginx() }
+    }
+
+    /// The nginx of this host.
     pub fn of_any_nginx() -> Self {
+        Self::of_any(Kind::Nginx(Nginx { discover: true, ..Nginx::default() }))
+    }
+
+    /// The IIS of this host.
+    pub fn of_any_iis() -> Self {
+        Self::of_any(Kind::Iis(Iis { discover: true, ..Iis::default() }))
+    }
+
+    fn of_any(kind: Kind) -> Self {
         let mut config = parts::empty();
+        let name = if matches!(kind, Kind::Iis(_)) { "iis" } else { "nginx" };
         for server in &mut config.servers {
-            server.kind = Kind::Nginx(Nginx { discover: true, ..Nginx::default() });
+            (server.name, server.kind) = (name.to_owned(), kind.clone());
         }
         config
     }
@@ -336,36 +355,6 @@ impl Site {
     /// Whether it stands for every certificate that matches its path.
     pub fn is_pattern(&self) -> bool {
         stars(&self.certificate) > 0
-    }
-
-    /// Where to ask for the served certificate, of which `covers` tells whether it is good for a host. IIS breaks a
-    /// handshake off for a host that it does not have: there only what is bound is asked for.
-    pub fn asks(&self, covers: impl Fn(&str) -> bool) -> Vec<Ask> {
-        if !self.verify.is_empty() {
-            return self.verify.clone();
-        }
-        let bindings = if self.bindings.is_empty() { &self.bound } else { &self.bindings };
-        let (mut of_hosts, mut of_any): (Vec<Ask>, Vec<Ask>) = (Vec::new(), Vec::new());
-        for binding in bindings.iter().filter(|binding| binding.host().is_empty() || covers(binding.host())) {
-            let endpoint = binding.endpoint();
-            // What answers to any name answers to the certificate's own.
-            let (asks, host) = match binding.host() {
-                "" => (&mut of_any, None),
-                host => (&mut of_hosts, Some(host.replacen('*', "certhook-probe", 1))),
-            };
-            let ask = match asks.iter_mut().find(|ask| ask.endpoint == endpoint) {
-                Some(ask) => ask,
-                None => {
-                    asks.push(Ask { endpoint, hosts: Vec::new() });
-                    asks.last_mut().expect("it was just put in")
-                }
-            };
-            ask.hosts.extend(host.filter(|host| !ask.hosts.contains(host)));
-        }
-        // Where both are, what is bound by name is proof enough.
-        of_any.retain(|any| of_hosts.iter().all(|ask| ask.endpoint != any.endpoint));
-        of_hosts.extend(of_any);
-        of_hosts
     }
 
     /// Its name, else its file.

@@ -1,13 +1,15 @@
 //! How a command talks to the running agent: one line of JSON each way over a socket in the state folder.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::platform::{self, ControlListener, ControlStream};
+use crate::problem::{Problem, printable};
 use crate::status::Status;
 
 /// A request is one short line.
@@ -80,9 +82,22 @@ async fn answer(mut stream: ControlStream, calls: mpsc::UnboundedSender<Call>) {
 }
 
 /// Asks the agent of this state folder; `None` where none answers.
-pub async fn ask(state_dir: &Path, request: &Request) -> Option<Status> {
-    let mut stream =
-        tokio::time::timeout(PATIENCE, platform::connect(&socket(state_dir))).await.ok()?.ok()?;
+///
+/// # Errors
+/// This user may not ask it: whether one runs is not known then.
+pub async fn ask(state_dir: &Path, request: &Request) -> Result<Option<Status>, Problem> {
+    match tokio::time::timeout(PATIENCE, platform::connect(&socket(state_dir))).await {
+        Ok(Ok(stream)) => Ok(converse(stream, request).await),
+        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            let folder = printable(&state_dir.display().to_string(), 200);
+            let message = format!("the agent of {folder} answers its own user and administrators alone");
+            Err(Problem::new("agent_closed", message, platform::AS_WHOM))
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &Request) -> Option<Status> {
     let mut line = serde_json::to_vec(request).ok()?;
     line.push(b'\n');
     stream.write_all(&line).await.ok()?;

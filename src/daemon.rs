@@ -1,6 +1,7 @@
 //! The only loop: it takes hints, results, deadlines and calls, hands them to the agent one at a time, and
 //! performs what the agent says. Each action is a task whose result comes back as an event.
 
+mod acting;
 mod claim;
 mod follow;
 mod give;
@@ -33,6 +34,7 @@ use crate::problem::Problem;
 use crate::roster;
 use crate::status::Status;
 use crate::watch::{Hint, Topic, Watcher};
+use acting::Acting;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
@@ -44,6 +46,8 @@ use waiters::Waiters;
 const PROBES_AT_ONCE: usize = 16;
 /// For notes to be written when the agent stops; service managers wait half a minute for all of its end.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// For a reload, an installation or a record to come to its end, where the half of it might not be served.
+const LAST_ACT: Duration = Duration::from_secs(20);
 /// For the courier to end the request it is at.
 const LAST_REQUEST: Duration = Duration::from_secs(20);
 /// For the outlets to say that the agent ends.
@@ -151,8 +155,7 @@ struct Daemon {
     notes: JoinSet<()>,
     waiters: Waiters,
     manager: Manager,
-    /// Held by whatever changes something outside: a reload, a record.
-    acting: Arc<()>,
+    acting: Acting,
     /// What the loop and its outlets tell each other, for as long as the process lives.
     shared: Arc<Shared>,
     /// Whatever may be told outside has changed. Without it the outlets come to their end.
@@ -194,7 +197,7 @@ impl Daemon {
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             manager: Manager::default(),
-            acting: Arc::default(),
+            acting: Acting::default(),
             next: None,
             config_problem: None,
             config,
@@ -313,7 +316,17 @@ impl Daemon {
             // What is not noted is seen again at the next start.
             let _ = timeout(GOODBYE, all).await;
         };
-        tokio::join!(sent, told, noted);
+        let acted = async {
+            if !self.acting.rests() {
+                tracing::info!("the end waits for what is under way");
+            }
+            if !self.acting.end(LAST_ACT).await {
+                tracing::warn!(
+                    "a reload or an installation was still under way; it is made good at the next start"
+                );
+            }
+        };
+        tokio::join!(sent, told, noted, acted);
     }
 }
 
@@ -352,3 +365,6 @@ fn wall(at: Instant) -> Timestamp {
     let ago = Instant::now().saturating_duration_since(at);
     Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ mod reader;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Ask, Binding, KeyAt};
+use crate::config::{Ask, Bound, KeyAt};
 use crate::problem::{Problem, printable};
 
 /// How an nginx was started.
@@ -41,7 +41,7 @@ pub struct Found {
     /// One for each certificate file that a TLS listener shows, in order of first appearance.
     pub pairs: Vec<Pair>,
     /// The bindings of IIS. Their certificates are in no files, so there are no pairs.
-    pub bindings: Vec<Binding>,
+    pub bindings: Vec<Bound>,
     /// What is named and cannot be a site, or not all of it can be asked for.
     pub left_out: Vec<LeftOut>,
     /// The configuration's files, and those that it names and that are not there.

@@ -1,5 +1,7 @@
 //! Bounded reads of files that somebody else writes, and durable writes of our own.
 
+mod secret;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,12 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::platform;
 use crate::problem::{Problem, printable};
+pub use secret::{SecretError, password, seal, secret};
 
 /// Larger files are no certificates: a set of 64 with long names has a quarter of this.
 pub const MOST_BYTES: u64 = 1 << 20;
-
-/// Longer passwords are none.
-const MOST_PASSWORD: usize = 1024;
 
 /// What a file held.
 pub struct Content {
@@ -41,7 +41,7 @@ pub enum ReadError {
     /// Somebody has it for itself alone: it is being written.
     #[error("{} is being written", .0.display())]
     BeingWritten(PathBuf),
-    /// More than [`MOST_BYTES`].
+    /// More than may be read of it, [`MOST_BYTES`] of a certificate.
     #[error("{} is larger than {} kB", .0.display(), MOST_BYTES / 1024)]
     TooLarge(PathBuf),
     /// Anything else.
@@ -89,45 +89,46 @@ impl ReadError {
     }
 }
 
-/// Reads a regular file of at most [`MOST_BYTES`]; never waits for a pipe's other end.
+/// Reads a regular file of at most [`MOST_BYTES`] that nobody has open to write, where the system can tell; never
+/// waits for a pipe's other end.
 ///
 /// # Errors
 /// [`ReadError`], which names the file.
 pub fn read(path: &Path) -> Result<Content, ReadError> {
+    read_opened(path, platform::open_unwritten, MOST_BYTES)
+}
+
+/// As [`read`], of at most so many bytes, and of a file of somebody else's whose writers are not to be kept from it for
+/// a moment.
+///
+/// # Errors
+/// [`ReadError`], which names the file.
+pub fn read_beside_writers(path: &Path, most: u64) -> Result<Content, ReadError> {
+    read_opened(path, platform::open_to_read, most)
+}
+
+fn read_opened(
+    path: &Path,
+    open: fn(&Path) -> std::io::Result<File>,
+    most: u64,
+) -> Result<Content, ReadError> {
     let error = |error| ReadError::from_io(path, error);
-    let file = platform::open_to_read(path).map_err(error)?;
+    let file = open(path).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
     if !platform::is_regular(&file, &metadata) {
         return Err(ReadError::NotAFile(path.to_owned()));
     }
-    if metadata.len() > MOST_BYTES {
+    if metadata.len() > most {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
-    let bytes = read_bounded(&file, metadata.len()).map_err(error)?;
-    if bytes.len() as u64 > MOST_BYTES {
+    let bytes = read_bounded(&file, metadata.len(), most).map_err(error)?;
+    if bytes.len() as u64 > most {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
     Ok(Content {
         bytes,
         modified: metadata.modified().map_err(error)?,
         inode: platform::inode(path, &metadata),
-    })
-}
-
-/// The password that stands in a file, without the end of its line.
-///
-/// # Errors
-/// That there is none, without anything of what is there.
-pub fn password(path: &Path) -> Result<Zeroizing<String>, Problem> {
-    let content = read(path).map_err(|error| error.problem())?;
-    let line = content.bytes.strip_suffix(b"\n").unwrap_or(&content.bytes);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // Longer ones are no passwords; another file was named.
-    let text = std::str::from_utf8(line).ok().filter(|text| text.len() <= MOST_PASSWORD);
-    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| {
-        let path = printable(&path.display().to_string(), 200);
-        let remedy = "write the password there, in UTF-8, and nothing else";
-        Problem::new("bad_password_file", format!("{path} does not hold a password"), remedy)
     })
 }
 
@@ -148,6 +149,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// # Errors
 /// The system's; what was there is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    put(path, false, |file| file.write_all(bytes))
+}
+
+/// Puts a file that only its owner may read in the place of what is there, in one step, and has it on disk.
+///
+/// # Errors
+/// The system's; what was there is as it was.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    put(path, true, |file| file.write_all(bytes).and_then(|()| file.sync_all()))?;
+    platform::sync_folder(
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+    )
+}
+
+fn put(
+    path: &Path,
+    private: bool,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Programs that take every file of the folder go by the end of its name.
     let new = path.with_file_name(format!(".{name}.new"));
@@ -156,8 +176,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = platform::create_new(&new, false)?;
-    let written = file.write_all(bytes).and_then(|()| std::fs::rename(&new, path));
+    let mut file = platform::create_new(&new, private)?;
+    let written = write(&mut file);
+    drop(file);
+    let written = written.and_then(|()| std::fs::rename(&new, path));
     if written.is_err() {
         // Best effort: the next time removes it too.
         let _ = std::fs::remove_file(&new);
@@ -166,10 +188,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// One buffer from the beginning, so that no copy of a key is left behind by growing it.
-fn read_bounded(file: &File, expected: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn read_bounded(file: &File, expected: u64, most: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let capacity = usize::try_from(expected).unwrap_or(0) + 4096;
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

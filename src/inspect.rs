@@ -131,9 +131,10 @@ fn read(place: &Place) -> Result<Read, Incomplete> {
         KeyAt::Elsewhere(_) | KeyAt::Pfx(None) => None,
         KeyAt::File(path) if *path == place.certificate => Some(Secret::Beside),
         KeyAt::File(path) => Some(Secret::Key(files::read(path).map_err(unreadable)?)),
-        KeyAt::Pfx(Some(path)) => Some(Secret::Password(
-            files::password(path).map_err(|problem| Incomplete { problem, after: None })?,
-        )),
+        KeyAt::Pfx(Some(path)) => Some(Secret::Password(files::password(path).map_err(|problem| {
+            let after = (problem.code == "being_written").then_some(WRITTEN_SOON);
+            Incomplete { problem, after }
+        })?)),
     };
     Ok(Read { certificate, key })
 }

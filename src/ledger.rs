@@ -76,6 +76,12 @@ pub enum LedgerError {
 impl LedgerError {
     /// With code and remedy.
     pub fn problem(&self) -> Problem {
+        let message = format!("the ledger cannot be used: {self}");
+        if matches!(self, Self::Io(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied) {
+            let remedy =
+                format!("{}; where that is so already, let that user write in state_dir", platform::AS_WHOM);
+            return Problem::new("ledger_io", message, remedy);
+        }
         let code = match self {
             Self::Sqlite(error) => error.sqlite_error_code(),
             _ => None,
@@ -98,7 +104,7 @@ impl LedgerError {
             ),
             _ => ("ledger", "see the disk that holds state_dir"),
         };
-        Problem::new(code, format!("the ledger cannot be used: {self}"), remedy)
+        Problem::new(code, message, remedy)
     }
 }
 

@@ -197,15 +197,14 @@ impl Portal {
     /// Read at each use: it can be replaced while certhook runs.
     fn client_secret(&self) -> Result<SecretString, Failure> {
         let failed = |problem| Failure { next: Next::Again(None), sent: true, problem };
-        let content = crate::files::read(&self.config.secret.path).map_err(|error| {
-            let mut problem = error.problem();
+        let text = crate::files::secret(&self.config.secret.path).map_err(|error| {
+            let mut problem = error.problem("no_secret");
             problem.message = format!("the client secret: {}", problem.message);
             failed(problem)
         })?;
-        let text = std::str::from_utf8(&content.bytes).unwrap_or_default().trim();
+        let text = text.trim();
         if text.is_empty() {
-            let message =
-                format!("the client secret {} is empty or no text", self.config.secret.path.display());
+            let message = format!("the client secret {} is empty", self.config.secret.path.display());
             return Err(failed(Problem::new(
                 "no_secret",
                 message,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::agent::{Sighting, Unseen};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
-use crate::config::{Ask, Endpoint};
+use crate::config::{Ask, Endpoint, Origin, Site};
 use crate::problem::{Problem, printable};
 use client::Offer;
 use handshake::{Failure, shake_hands};
@@ -45,6 +45,11 @@ pub struct Shown {
     pub asked: KeyType,
     /// All that the server sent, if it showed a leaf.
     pub chain: Option<Arc<ServedChain>>,
+}
+
+/// Where a site is asked for `leaf`.
+pub fn asks(site: &Site, leaf: &Leaf) -> Vec<Ask> {
+    site.asks(&Origin::new(&leaf.hosts, &leaf.issuer), |host| leaf.hosts.cover(host))
 }
 
 /// As [`look`], without the chains.

@@ -165,7 +165,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::{Ask, Endpoint, KeyAt};
+    use crate::config::{Ask, Endpoint, KeyAt, Origin};
 
     fn pair(path: &str, port: u16) -> Pair {
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{port}")).unwrap();
@@ -224,10 +224,11 @@ mod tests {
              [[site]]\nserver = \"iis\"\npfx = \"C:/a.pfx\"\n[[site]]\nserver = \"other\"\ncertificate = \"/b.pem\"\n",
         );
         let binding = config::Binding::parse("Home/*:443:a.test").unwrap();
-        let found = Found { bindings: vec![binding.clone()], ..Found::default() };
+        let bound = config::Bound { binding, shows: config::Shows::Unknown };
+        let found = Found { bindings: vec![bound.clone()], ..Found::default() };
         let sites = draw(&config, &[Some(found), None]).sites;
-        assert_eq!((&sites[0].settings.bound, sites[1].settings.bound.len()), (&vec![binding], 0));
-        let ask = &sites[0].settings.asks(|host| host == "a.test")[0];
+        assert_eq!((&sites[0].settings.bound, sites[1].settings.bound.len()), (&vec![bound], 0));
+        let ask = &sites[0].settings.asks(&Origin::new(&"a.test", &""), |host| host == "a.test")[0];
         assert_eq!(
             (ask.endpoint.to_string(), ask.hosts.join(",")),
             ("127.0.0.1:443".into(), "a.test".into())

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::certificate::{Fingerprint, Material, Thumbprint};
+use crate::certificate::{Fingerprint, Leaf, Material, Thumbprint};
 use crate::config::{self, Binding, Kind, Reload};
 use crate::discover;
 use crate::problem::Problem;
+pub use iis::{Claimant, same_names};
 
 /// One configured server.
 #[derive(Debug, Clone)]
@@ -73,6 +74,10 @@ pub struct Installing {
     pub material: Material,
     /// The bindings that are to have it, beside those that have an earlier one.
     pub bindings: Vec<Binding>,
+    /// The leaf that was last seen served for its site.
+    pub recorded: Option<Fingerprint>,
+    /// The bindings that other sites name.
+    pub others: Vec<Binding>,
 }
 
 impl From<Problem> for Refusal {
@@ -123,6 +128,18 @@ impl Server {
         }
     }
 
+    /// The bindings of IIS, each with the certificate that it has in the machine's stores; none of other servers.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// Its configuration, the records or the stores cannot be read.
+    pub fn shown(&self) -> Result<Vec<(Binding, Option<Leaf>)>, Problem> {
+        match &self.program {
+            Program::Iis(iis) => iis.shown(),
+            Program::Nginx(_) | Program::Command(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Whether it ran when it was looked for last, as far as that is known. Quick.
     pub fn was_running(&self) -> bool {
         match &self.program {
@@ -161,11 +178,22 @@ impl Server {
         matches!(self.program, Program::Iis(_))
     }
 
-    /// Gives it certificates: an outcome for each, in their order. What is refused for one keeps no other back.
-    /// Blocking.
-    pub fn install(&self, sites: &[Installing]) -> Vec<Result<(), Problem>> {
+    /// Ends what an earlier certhook began and did not come to end, where that cannot wait. Blocking.
+    ///
+    /// # Errors
+    /// Why it cannot be ended; it is tried again before the next certificate is given.
+    pub fn recover(&self) -> Result<(), Problem> {
         match &self.program {
-            Program::Iis(iis) => iis.install(sites),
+            Program::Iis(iis) => iis.recover(),
+            Program::Nginx(_) | Program::Command(_) => Ok(()),
+        }
+    }
+
+    /// Gives it certificates: an outcome for each, in their order. What is refused for one keeps no other back. `all`
+    /// are all sites that it has: what two of them would take from each other neither gets. Blocking.
+    pub fn install(&self, sites: &[Installing], all: &[Claimant]) -> Vec<Result<(), Problem>> {
+        match &self.program {
+            Program::Iis(iis) => iis.install(sites, all),
             Program::Nginx(_) | Program::Command(_) => sites.iter().map(|_| Ok(())).collect(),
         }
     }

@@ -1,6 +1,8 @@
 //! What holds on Windows, proved by the program itself: `make windows` runs it under wine. Empty elsewhere.
 #![cfg(windows)]
 
+#[path = "windows/console.rs"]
+mod console;
 #[path = "windows/hooks.rs"]
 mod hooks;
 #[path = "windows/host.rs"]
@@ -9,5 +11,7 @@ mod host;
 mod iis;
 #[path = "windows/main_job.rs"]
 mod main_job;
+#[path = "windows/secret.rs"]
+mod secret;
 #[path = "windows/service.rs"]
 mod service;

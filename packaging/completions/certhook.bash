@@ -91,6 +91,9 @@ _certhook() {
             certhook__subcmd__help__subcmd__service,install)
                 cmd="certhook__subcmd__help__subcmd__service__subcmd__install"
                 ;;
+            certhook__subcmd__help__subcmd__service,protect)
+                cmd="certhook__subcmd__help__subcmd__service__subcmd__protect"
+                ;;
             certhook__subcmd__help__subcmd__service,uninstall)
                 cmd="certhook__subcmd__help__subcmd__service__subcmd__uninstall"
                 ;;
@@ -100,6 +103,9 @@ _certhook() {
             certhook__subcmd__service,install)
                 cmd="certhook__subcmd__service__subcmd__install"
                 ;;
+            certhook__subcmd__service,protect)
+                cmd="certhook__subcmd__service__subcmd__protect"
+                ;;
             certhook__subcmd__service,uninstall)
                 cmd="certhook__subcmd__service__subcmd__uninstall"
                 ;;
@@ -108,6 +114,9 @@ _certhook() {
                 ;;
             certhook__subcmd__service__subcmd__help,install)
                 cmd="certhook__subcmd__service__subcmd__help__subcmd__install"
+                ;;
+            certhook__subcmd__service__subcmd__help,protect)
+                cmd="certhook__subcmd__service__subcmd__help__subcmd__protect"
                 ;;
             certhook__subcmd__service__subcmd__help,uninstall)
                 cmd="certhook__subcmd__service__subcmd__help__subcmd__uninstall"
@@ -357,7 +366,7 @@ _certhook() {
             return 0
             ;;
         certhook__subcmd__help__subcmd__service)
-            opts="install uninstall"
+            opts="install uninstall protect"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -371,6 +380,20 @@ _certhook() {
             return 0
             ;;
         certhook__subcmd__help__subcmd__service__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        certhook__subcmd__help__subcmd__service__subcmd__protect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -553,7 +576,7 @@ _certhook() {
             return 0
             ;;
         certhook__subcmd__service)
-            opts="-h --config --log-level --log-format --help install uninstall help"
+            opts="-h --config --log-level --log-format --help install uninstall protect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -579,7 +602,7 @@ _certhook() {
             return 0
             ;;
         certhook__subcmd__service__subcmd__help)
-            opts="install uninstall help"
+            opts="install uninstall protect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,6 +643,20 @@ _certhook() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        certhook__subcmd__service__subcmd__help__subcmd__protect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         certhook__subcmd__service__subcmd__help__subcmd__uninstall)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -635,6 +672,32 @@ _certhook() {
             return 0
             ;;
         certhook__subcmd__service__subcmd__install)
+            opts="-h --config --log-level --log-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        certhook__subcmd__service__subcmd__protect)
             opts="-h --config --log-level --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

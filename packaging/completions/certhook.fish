@@ -44,7 +44,7 @@ complete -c certhook -n "__fish_certhook_needs_command" -f -a "history" -d 'What
 complete -c certhook -n "__fish_certhook_needs_command" -f -a "verify" -d 'Shake hands now: the certificates on disk against those on the wire'
 complete -c certhook -n "__fish_certhook_needs_command" -f -a "list" -d 'The portal\'s certificates beside what this host has (one request)'
 complete -c certhook -n "__fish_certhook_needs_command" -f -a "fetch" -d 'Download what the portal has and this host lacks, in the layout of the portal\'s own client'
-complete -c certhook -n "__fish_certhook_needs_command" -f -a "service" -d 'Make or remove the Windows service; elsewhere the package brings one'
+complete -c certhook -n "__fish_certhook_needs_command" -f -a "service" -d 'Make or remove the Windows service, or protect a password for it; elsewhere the package brings a service'
 complete -c certhook -n "__fish_certhook_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c certhook -n "__fish_certhook_using_subcommand run" -l config -d 'The configuration file' -r -F
 complete -c certhook -n "__fish_certhook_using_subcommand run" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
@@ -157,18 +157,19 @@ complete -c certhook -n "__fish_certhook_using_subcommand fetch" -l log-format -
 json\t'One JSON object a line'"
 complete -c certhook -n "__fish_certhook_using_subcommand fetch" -l json -d 'As a JSON array'
 complete -c certhook -n "__fish_certhook_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -l config -d 'The configuration file' -r -F
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -l config -d 'The configuration file' -r -F
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
 warn\t'What somebody should look at'
 info\t'Every change of a site\'s state'
 debug\t'Every decision'
 trace\t'Every event and action'"
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
 json\t'One JSON object a line'"
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -f -a "install" -d 'Make the service, or mend it: started with the system, and anew after a failure'
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -f -a "uninstall" -d 'Stop and remove the service; configuration and ledger stay'
-complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -f -a "install" -d 'Make the service, or mend it: started with the system, and anew after a failure'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -f -a "uninstall" -d 'Stop and remove the service; configuration and ledger stay'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -f -a "protect" -d 'Write a password, or the client secret, that this machine alone can read (DPAPI)'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and not __fish_seen_subcommand_from install uninstall protect help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from install" -l config -d 'The configuration file' -r -F
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from install" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
 warn\t'What somebody should look at'
@@ -187,8 +188,18 @@ trace\t'Every event and action'"
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from uninstall" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
 json\t'One JSON object a line'"
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from uninstall" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from protect" -l config -d 'The configuration file' -r -F
+complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from protect" -l log-level -d 'How much is logged' -r -f -a "error\t'What certhook cannot do its work with'
+warn\t'What somebody should look at'
+info\t'Every change of a site\'s state'
+debug\t'Every decision'
+trace\t'Every event and action'"
+complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from protect" -l log-format -d 'How log lines look; under systemd they go to the journal with their fields unless this is said' -r -f -a "text\t'For people'
+json\t'One JSON object a line'"
+complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from protect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "install" -d 'Make the service, or mend it: started with the system, and anew after a failure'
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "uninstall" -d 'Stop and remove the service; configuration and ledger stay'
+complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "protect" -d 'Write a password, or the client secret, that this machine alone can read (DPAPI)'
 complete -c certhook -n "__fish_certhook_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "run" -d 'Run the agent in the foreground (what the service starts)'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "sync" -d 'One pass now: inspect, reload, verify, report. For hooks and cron'
@@ -200,7 +211,8 @@ complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_s
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "verify" -d 'Shake hands now: the certificates on disk against those on the wire'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "list" -d 'The portal\'s certificates beside what this host has (one request)'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "fetch" -d 'Download what the portal has and this host lacks, in the layout of the portal\'s own client'
-complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "service" -d 'Make or remove the Windows service; elsewhere the package brings one'
+complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "service" -d 'Make or remove the Windows service, or protect a password for it; elsewhere the package brings a service'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and not __fish_seen_subcommand_from run sync check discover status renew history verify list fetch service help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "install" -d 'Make the service, or mend it: started with the system, and anew after a failure'
 complete -c certhook -n "__fish_certhook_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "uninstall" -d 'Stop and remove the service; configuration and ledger stay'
+complete -c certhook -n "__fish_certhook_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "protect" -d 'Write a password, or the client secret, that this machine alone can read (DPAPI)'

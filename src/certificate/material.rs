@@ -48,6 +48,12 @@ impl Material {
             key,
         })
     }
+
+    /// Of the chain, those that are no roots: whom to trust is not for a chain to say.
+    pub fn authorities(&self) -> impl Iterator<Item = &[u8]> {
+        let is_root = |der: &[u8]| chain::parse(der).is_ok_and(|x509| x509.issuer() == x509.subject());
+        self.certificates.iter().skip(1).map(Vec::as_slice).filter(move |der| !is_root(der))
+    }
 }
 
 impl fmt::Debug for Material {

@@ -334,3 +334,19 @@ fn fingerprints_are_sha256_and_come_back_from_their_text() {
         assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
     }
 }
+
+#[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
+fn an_issuer_is_its_organisation_or_else_its_whole_name() {
+    let issuer = |subject: &str| {
+        let pem = openssl_req(&P256, subject, None);
+        Leaf::from_der(&pem::certificates(pem.as_bytes()).unwrap()[0]).unwrap().issuer
+    };
+    let one = issuer("/C=US/O=Let's Encrypt/CN=R10");
+    assert_eq!((&one, one.to_string().as_str()), (&issuer("/C=US/O=Let's Encrypt/CN=E5"), "O=Let's Encrypt"));
+    let inside = issuer("/DC=test/DC=contoso/CN=R10");
+    assert_eq!(inside, issuer("/DC=test/DC=contoso/CN=R10"));
+    for other in ["/DC=test/DC=contoso/CN=R11", "/O=Contoso/CN=R10", "/CN=O=Let's Encrypt", "/O= /CN=R10"] {
+        assert!(issuer(other) != one && issuer(other) != inside, "{other}");
+    }
+}

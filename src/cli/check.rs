@@ -1,5 +1,8 @@
 //! `certhook check`: the configuration and the host, every problem with its remedy.
 
+mod privacy;
+mod rivals;
+
 use std::collections::HashSet;
 use std::io::ErrorKind::NotFound;
 use std::time::Duration;
@@ -75,6 +78,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             found.online(portal).await;
         }
     }
+    found.passwords();
     found.outlets();
     found.agent().await;
     found.mistakes.sort_by_key(|mistake| mistake.line);
@@ -133,12 +137,15 @@ impl Findings<'_> {
             }
             Err(error) => self.add(0, error.problem()),
         }
+        self.folders();
     }
 
     fn servers(&mut self) {
+        let mut told = Vec::new();
         for configured in &self.config.servers {
             let server = Server::new(configured);
             let obstacles = server.obstacles();
+            told.push(obstacles.clone());
             if obstacles.is_empty() {
                 self.good.push(format!("{} can be reloaded", server.name()));
             }
@@ -147,10 +154,9 @@ impl Findings<'_> {
             }
         }
         let problems = std::mem::take(&mut self.census.problems);
-        for (configured, problem) in self.config.servers.iter().zip(problems) {
+        for ((configured, problem), told) in self.config.servers.iter().zip(problems).zip(told) {
             match problem {
-                // Told above.
-                Some(problem) if problem.code == "not_running" => {}
+                Some(problem) if problem.code == "not_running" || told.contains(&problem) => {}
                 Some(problem) => self.add(configured.line, problem),
                 None if configured.discovers() => self.discovered(configured),
                 None => {}
@@ -191,7 +197,9 @@ impl Findings<'_> {
     async fn sites(&mut self) {
         let sites: Vec<config::Site> = self.census.sites.iter().map(|site| site.settings.clone()).collect();
         let asked: Vec<_> = sites.iter().collect();
-        for (site, finding) in sites.iter().zip(survey::look(&asked).await) {
+        let findings = survey::look(&asked).await;
+        self.rivals(&findings);
+        for (site, finding) in sites.iter().zip(findings) {
             match &finding.seen {
                 Err(incomplete) => self.add(site.line, incomplete.problem.clone()),
                 Ok(seen) => {
@@ -242,41 +250,6 @@ impl Findings<'_> {
         }
     }
 
-    fn secret(&mut self, portal: &Portal) {
-        let (path, line) = (&portal.secret.path, portal.secret.line);
-        match platform::readable_by_others(path) {
-            Ok(None) => self.good.push(format!("the client secret {} is private", path.display())),
-            Ok(Some(mode)) => {
-                let message =
-                    format!("the client secret {} may be read by others (mode {mode})", path.display());
-                self.add(
-                    line,
-                    Problem::new(
-                        "secret_not_private",
-                        message,
-                        format!("run: chmod 0600 {}", path.display()),
-                    ),
-                );
-            }
-            Err(error) => {
-                let message = format!("the client secret {} cannot be read: {error}", path.display());
-                let code = if error.kind() == std::io::ErrorKind::NotFound {
-                    "secret_missing"
-                } else {
-                    "secret_unreadable"
-                };
-                self.add(
-                    line,
-                    Problem::new(
-                        code,
-                        message,
-                        "write the application's secret into it, readable by certhook's user alone",
-                    ),
-                );
-            }
-        }
-    }
-
     fn outlets(&mut self) {
         if let Some(config::Metrics { line, to: config::MetricsTo::File(path) }) = &self.config.metrics {
             let folder = path.parent().filter(|folder| folder.is_dir() && platform::may_write_in(folder));
@@ -308,9 +281,13 @@ impl Findings<'_> {
 
     /// The agent has another user and a sandbox: what it cannot do may well be possible here.
     async fn agent(&mut self) {
-        let Some(status) = control::ask(&self.config.state_dir, &Request::Status).await else {
-            self.good.push("no agent runs now; this command has looked by itself".to_owned());
-            return;
+        let status = match control::ask(&self.config.state_dir, &Request::Status).await {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                self.good.push("no agent runs now; this command has looked by itself".to_owned());
+                return;
+            }
+            Err(problem) => return self.add(0, problem),
         };
         self.what_the_agent_does_not_see(&status);
         let pid = status.agent.pid.unwrap_or_default();

@@ -170,7 +170,7 @@ fn text(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::{Fingerprint, KeyType};
+    use crate::certificate::{Fingerprint, Issuer, KeyType};
 
     fn leaf(name: &str, not_after: &str) -> Leaf {
         Leaf {
@@ -179,6 +179,7 @@ mod tests {
             not_before: Timestamp::UNIX_EPOCH,
             not_after: not_after.parse().unwrap(),
             key_type: KeyType::Ecdsa,
+            issuer: Issuer::default(),
         }
     }
 

@@ -12,7 +12,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let status = match control::ask(&config.state_dir, &Request::Status).await {
+    let status = match control::ask(&config.state_dir, &Request::Status).await? {
         Some(status) => status,
         None => survey::status(config).await,
     };

@@ -22,7 +22,7 @@ use crate::server::Server;
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Sites that are asked at once.
 const AT_ONCE: usize = 16;
 
@@ -107,7 +107,7 @@ async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
 
 async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<ServedChain>>>) {
     let leaf = &set.bundle.leaf;
-    let shown = probe::look(&site.asks(|host| leaf.hosts.cover(host)), leaf, PATIENCE).await;
+    let shown = probe::look(&probe::asks(site, leaf), leaf, PATIENCE).await;
     shown.into_iter().map(|shown| (shown.sighting, shown.chain)).unzip()
 }
 

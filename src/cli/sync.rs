@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::{Outcome, Result, say, say_json, show};
+use super::{Outcome, Result, complain, say, say_json, show};
 use crate::config::{Config, parse_duration};
 use crate::control::{self, Request};
 use crate::daemon;
@@ -61,8 +61,9 @@ async fn hint(config: &Config, wait: Duration) -> Result {
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Sync { retry: false, reloaded: true, wait_ms };
     match control::ask(&config.state_dir, &request).await {
-        Some(_) => say("the agent looks at what is served"),
-        None => say("no agent runs: nobody to tell"),
+        Ok(Some(_)) => say("the agent looks at what is served"),
+        Ok(None) => say("no agent runs: nobody to tell"),
+        Err(problem) => complain(&problem.to_string()),
     }
     Ok(Outcome::Well)
 }
@@ -74,7 +75,7 @@ async fn pass(config: Config, arguments: &Arguments) -> std::result::Result<Stat
         let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let retry = arguments.retry;
         let request = Request::Sync { retry, reloaded: false, wait_ms };
-        if let Some(status) = control::ask(&config.state_dir, &request).await {
+        if let Some(status) = control::ask(&config.state_dir, &request).await? {
             return Ok(status);
         }
         if let Some(lock) = daemon::try_lock(&config.state_dir)? {

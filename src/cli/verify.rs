@@ -1,5 +1,7 @@
 //! `certhook verify`: handshakes now.
 
+mod bindings;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -72,7 +74,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let findings = survey::look(&asked).await;
     let now = Timestamp::now();
     let mut chains = Chains::default();
-    let verdicts: Vec<Verdict> = sites
+    let mut verdicts: Vec<Verdict> = sites
         .iter()
         .zip(&findings)
         .map(|(site, finding)| {
@@ -81,10 +83,13 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
             let problem = finding.problem(known);
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
-        .filter(|verdict| {
-            arguments.names.is_empty() || arguments.names.iter().any(|name| verdict.is_called(name))
-        })
         .collect();
+    if config.sites.is_empty() {
+        verdicts.extend(bindings::verdicts(config, &census.problems, &mut chains, now).await);
+    }
+    verdicts.retain(|verdict| {
+        arguments.names.is_empty() || arguments.names.iter().any(|name| verdict.is_called(name))
+    });
     if let Some(name) =
         arguments.names.iter().find(|name| !verdicts.iter().any(|verdict| verdict.is_called(name)))
     {

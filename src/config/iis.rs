@@ -11,7 +11,7 @@ use super::raw::{At, File, Section};
 use super::{Address, Endpoint};
 
 /// What IIS is known by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Iis {
     /// Its bindings are read from its own configuration.
     pub discover: bool,
@@ -23,6 +23,10 @@ pub struct Iis {
     pub retire_after: Option<Duration>,
     /// `applicationHost.config`, where it is not at its usual place.
     pub config: Option<PathBuf>,
+    /// A binding that a site names and IIS does not have is made.
+    pub create_bindings: bool,
+    /// Where HTTP.sys's records are kept while they are replaced.
+    pub journal: PathBuf,
 }
 
 /// A store of the local machine.
@@ -79,8 +83,11 @@ pub(super) fn iis(file: &File<'_>, section: &mut Section<'_, '_>) -> Option<Iis>
     }
     let retire_after = retire_after(section);
     let config = windows_path(file, section.string("config"));
+    let create_bindings = section.boolean("create_bindings").is_some_and(|at| at.value);
     let central = folder.map(|folder| Central { folder, password_file });
-    Some(Iis { discover, store: store?, central, retire_after, config })
+    // Known when the whole file is read.
+    let journal = PathBuf::new();
+    Some(Iis { discover, store: store?, central, retire_after, config, create_bindings, journal })
 }
 
 fn store(file: &File<'_>, at: &At<String>) -> Option<Store> {
@@ -177,14 +184,18 @@ impl Binding {
         site && self.address() == other.address() && (self.port, &self.host) == (other.port, &other.host)
     }
 
-    /// Where somebody on this host reaches it.
-    pub fn endpoint(&self) -> Endpoint {
-        let address = match self.address() {
+    /// The address at which somebody on this host reaches it.
+    pub(super) fn reached_at(&self) -> IpAddr {
+        match self.address() {
             None => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Some(IpAddr::V6(address)) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             Some(address) => address,
-        };
-        let address = std::net::SocketAddr::new(address, self.port()).to_string();
+        }
+    }
+
+    /// Where somebody on this host reaches it.
+    pub fn endpoint(&self) -> Endpoint {
+        let address = std::net::SocketAddr::new(self.reached_at(), self.port()).to_string();
         Endpoint { address: Address::Tcp(address), proxy_protocol: false }
     }
 }
@@ -195,6 +206,58 @@ impl fmt::Display for Binding {
             write!(f, "{site}/")?;
         }
         f.write_str(&self.information())
+    }
+}
+
+/// A binding that IIS has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// With its site.
+    pub binding: Binding,
+    /// What its record of HTTP.sys shows.
+    pub shows: Shows,
+}
+
+/// What a certificate has in common with its renewals, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    names: String,
+    issuer: String,
+}
+
+impl Origin {
+    /// Of the names that it is for, and of who issued it.
+    pub fn new(names: &impl fmt::Display, issuer: &impl fmt::Display) -> Self {
+        Self { names: names.to_string(), issuer: issuer.to_string() }
+    }
+}
+
+/// What a record shows, as far as the machine's certificate stores tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shows {
+    /// It cannot be told.
+    Unknown,
+    /// There is none, or its certificate is in no store.
+    Nothing,
+    /// This.
+    Certificate {
+        /// Whose.
+        origin: Origin,
+        /// Certhook imported it.
+        ours: bool,
+    },
+}
+
+impl Bound {
+    /// Whether its record has a certificate, or an earlier one of its names, as far as is known.
+    pub(super) fn may_show(&self, wanted: &Origin) -> bool {
+        match &self.shows {
+            Shows::Unknown => true,
+            Shows::Nothing => false,
+            Shows::Certificate { origin, ours } => {
+                origin.names == wanted.names && (*ours || origin.issuer == wanted.issuer)
+            }
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use super::outlets::{alert, metrics};
 use super::portal::{portal, renewal};
 use super::raw::{At, File, Section};
 use super::servers::{default_server, server};
-use super::sites::{copies_differ, keys_differ, names_differ, site};
-use super::{Config, Server, Site, Watch};
+use super::sites::{bindings_differ, copies_differ, keys_differ, names_differ, site};
+use super::{Config, Kind, Server, Site, Watch};
 use crate::platform;
 
 /// An address that a web request may go to: https, or http on loopback.
@@ -68,6 +68,12 @@ pub(super) fn empty() -> Config {
     }
 }
 
+/// A table's name may have whatever no file's name may.
+fn journal(state_dir: &Path, server: &str) -> PathBuf {
+    let name: String = server.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    state_dir.join(format!("records-{name}.json"))
+}
+
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let mut top = file.top();
     if top.is_empty() {
@@ -75,7 +81,11 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
             0,
             NOT_CONFIGURED,
             "nothing is configured yet",
-            "put in [server.nginx] with discover = true, and a [portal]; then run: certhook check --online",
+            format!(
+                "put in [server.{}] with {}discover = true, and a [portal]; then run: certhook check --online",
+                if platform::HAS_IIS { "iis" } else { "nginx" },
+                if platform::HAS_IIS { "kind = \"iis\" and " } else { "" },
+            ),
         );
         return None;
     }
@@ -107,7 +117,9 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let sites: Vec<Option<Site>> =
         sections.into_iter().flatten().map(|section| site(file, &servers, section)).collect();
     top.close();
-    names_differ(file, &sites.iter().flatten().collect::<Vec<_>>());
+    let sound: Vec<&Site> = sites.iter().flatten().collect();
+    names_differ(file, &sound);
+    bindings_differ(file, &sound);
     let sites = sites.into_iter().collect::<Option<Vec<_>>>();
     let portal = match portal {
         Some(portal) => Some(portal?),
@@ -117,6 +129,11 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         Some(renewal) => Some(renewal?),
         None => None,
     };
+    for server in &mut servers.sound {
+        if let Kind::Iis(iis) = &mut server.kind {
+            iis.journal = journal(&state_dir, &server.name);
+        }
+    }
     let config = Config {
         path: file.path().to_owned(),
         state_dir,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
-use super::parts::{SECOND, SecretSource, WebUrl, path};
+use super::parts::{NOT_CONFIGURED, SECOND, SecretSource, WebUrl, path};
 use super::raw::{At, File, Section};
 use super::{Portal, Renewal};
 
@@ -16,8 +16,10 @@ pub(super) fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Po
     };
     let endpoint = url(&mut section, "endpoint", "https://letsencryptapi.azure-api.net");
     let login = url(&mut section, "login", "https://login.microsoftonline.com");
-    let tenant_id = section.required("tenant_id", "\"contoso.com\"").and_then(|at| tenant(file, at));
+    let tenant_id = section.required("tenant_id", "\"contoso.com\"");
+    let tenant_id = tenant_id.and_then(|at| replaced(file, "tenant_id", at)).and_then(|at| tenant(file, at));
     let client_id = section.required("client_id", "\"625bc9f6-3bf6-4b6d-94ba-e97cf07a22de\"");
+    let client_id = client_id.and_then(|at| replaced(file, "client_id", at));
     let secret = secret(file, &mut section);
     let requests = section.integer("requests_per_week", 1..1_000_000).map_or(50, |at| at.value);
     let timeout = section.duration("timeout", 30 * SECOND);
@@ -57,6 +59,21 @@ pub(super) fn renewal(file: &File<'_>, mut section: Section<'_, '_>, has_portal:
         return None;
     }
     Some(Renewal { line, every, wait, key_vault, fetch_into, owner })
+}
+
+/// An id, unless it is the sample's of noughts: nobody has configured anything yet then.
+fn replaced(file: &File<'_>, key: &str, at: At<String>) -> Option<At<String>> {
+    if at.value.chars().any(|c| !matches!(c, '0' | '-')) {
+        return Some(at);
+    }
+    let message = format!("{key} is still the sample's: nothing is configured yet");
+    file.mistake(
+        at.line,
+        NOT_CONFIGURED,
+        message,
+        format!("write your own {key}; the portal's settings show it"),
+    );
+    None
 }
 
 /// The tenant becomes a part of the login's path.

@@ -220,6 +220,26 @@ pub(super) fn names_differ(file: &File<'_>, sites: &[&Site]) {
     }
 }
 
+/// Two sites of IIS that name one binding would take it from each other in turn.
+pub(super) fn bindings_differ(file: &File<'_>, sites: &[&Site]) {
+    for (index, site) in sites.iter().enumerate() {
+        let earlier = sites[..index].iter().filter(|earlier| earlier.server == site.server);
+        let both = |earlier: &&&Site| {
+            site.bindings.iter().find(|binding| earlier.bindings.iter().any(|other| other.is_same(binding)))
+        };
+        if let Some((first, binding)) = earlier.filter_map(|earlier| Some((earlier, both(&earlier)?))).next()
+        {
+            let message = format!(
+                "{} and {}, at line {}, both name the binding {binding}, which shows one certificate",
+                site.label(),
+                first.label(),
+                first.line
+            );
+            file.mistake(site.line, "same_binding", message, "take it from one of the two");
+        }
+    }
+}
+
 /// Two sites whose copies had one name would replace each other's.
 pub(super) fn copies_differ(file: &File<'_>, config: &Config) {
     let mut known = BTreeMap::new();

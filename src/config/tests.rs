@@ -308,6 +308,11 @@ fn mistakes_of_the_portal() {
     }
     assert_eq!(parse(&with("requests_per_week = 0x32")).unwrap().portal.unwrap().requests_per_week, 50);
     assert_codes(&with("secret = \"hunter2\""), &[(5, "unknown_key")]);
+    // As a sample has them.
+    let nobody = with("").replace("\"t\"", "\"00000000-0000-0000-0000-000000000000\"");
+    let mistakes = parse(&nobody).unwrap_err();
+    assert!(mistakes.say_nothing_is_configured(), "{mistakes}");
+    assert_codes(&nobody.replace("\"c\"", "\"0\""), &[(2, "not_configured"), (3, "not_configured")]);
     assert_codes(&format!("[portal]\n{SITE}"), &[(1, "missing_key"); 2]);
 }
 

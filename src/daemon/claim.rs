@@ -4,6 +4,7 @@
 //! too, when somebody has removed them.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,14 @@ impl Claim {
 pub fn try_lock(state_dir: &Path) -> Result<Option<File>, Problem> {
     let unusable = |error: std::io::Error| {
         let message = format!("the state folder {} cannot be used: {error}", state_dir.display());
-        Problem::new("state_dir", message, "let certhook's user write there, or name another state_dir")
+        let remedy = match error.kind() {
+            // Another folder would have another agent.
+            ErrorKind::PermissionDenied => {
+                format!("{}; where that is so already, let that user write there", platform::AS_WHOM)
+            }
+            _ => "let certhook's user write there, or name another state_dir".to_owned(),
+        };
+        Problem::new("state_dir", message, remedy)
     };
     platform::create_private_folder(state_dir).map_err(unusable)?;
     let path = lock_path(state_dir);
@@ -133,7 +141,8 @@ fn lock_path(state_dir: &Path) -> PathBuf {
 }
 
 async fn is_answered(state_dir: &Path) -> bool {
-    control::ask(state_dir, &Request::Status).await.is_some()
+    // One that may not be asked is there all the same.
+    !matches!(control::ask(state_dir, &Request::Status).await, Ok(None))
 }
 
 fn taken(state_dir: &Path) -> Problem {

@@ -151,6 +151,10 @@ impl Daemon {
     /// Reads all configurations and draws up the list, before anything else happens.
     pub(super) fn discover_first(&mut self) {
         for id in self.servers.ids() {
+            let server = &self.servers.all[id.0].server;
+            if let Err(problem) = server.recover() {
+                tracing::warn!(server = server.name(), %problem, "what was interrupted cannot be ended");
+            }
             if self.servers.all[id.0].discovers {
                 let found = self.servers.all[id.0].server.discover();
                 self.take(id, found);

@@ -62,7 +62,7 @@ impl Daemon {
                     return;
                 };
                 let (leaf, site) = (seen.bundle.leaf.clone(), &site.roster.settings);
-                let asks = site.asks(|host| leaf.hosts.cover(host));
+                let asks = probe::asks(site, &leaf);
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 let permits = Arc::clone(&self.probes);
                 tokio::spawn(async move {

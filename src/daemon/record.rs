@@ -40,7 +40,7 @@ impl Daemon {
         let server = self.servers.get(ServerId(settings.server));
         let publishing = self.servers.publishing(ServerId(settings.server));
         let (ledger, results) = (Arc::clone(&self.ledger), self.result_sender.clone());
-        let acting = Arc::clone(&self.acting);
+        let acting = self.acting.hold();
         tokio::task::spawn_blocking(move || {
             let outcome = ledger.install(&installation, Timestamp::now()).map_err(|error| error.problem());
             let recorded = outcome.is_ok();

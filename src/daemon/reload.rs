@@ -22,6 +22,10 @@ pub(super) struct Job {
     pub(super) key: String,
     pub(super) place: Place,
     pub(super) bindings: Vec<Binding>,
+    /// Those of other sites.
+    pub(super) others: Vec<Binding>,
+    /// The leaf that was last seen served.
+    pub(super) recorded: Option<Fingerprint>,
     stage: Option<Stage>,
     pub(super) set: Fingerprint,
     /// The server takes its file for what it has loaded.
@@ -46,8 +50,7 @@ impl Daemon {
         if server.takes_certificates() {
             return self.give(id, jobs);
         }
-        let (ledger, news, acting) =
-            (Arc::clone(&self.ledger), self.servers.news(), Arc::clone(&self.acting));
+        let (ledger, news, acting) = (Arc::clone(&self.ledger), self.servers.news(), self.acting.hold());
         tokio::spawn(async move {
             let _while_nobody_publishes = publishing.lock().await;
             let count = jobs.len();
@@ -82,6 +85,8 @@ impl Daemon {
             key: site.roster.key.clone(),
             place: Place::of(&site.roster.settings),
             bindings: site.roster.settings.bindings.clone(),
+            others: self.bindings_beside(id),
+            recorded: agent_site.last_recorded().map(|recorded| recorded.leaf),
             stage: site.roster.stage.clone(),
             set: agent_site.disk()?.bundle.set,
             seems_unchanged: agent_site.seems_unchanged(),
@@ -170,6 +175,8 @@ mod tests {
             key: "a".to_owned(),
             place: Place { certificate: certificate.clone(), key: KeyAt::File(certificate.clone()) },
             bindings: Vec::new(),
+            others: Vec::new(),
+            recorded: None,
             stage: None,
             set: Fingerprint::of(b""),
             seems_unchanged,

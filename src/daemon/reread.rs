@@ -61,7 +61,7 @@ impl Daemon {
 
     /// What to go on with, when nothing acts any more, or has done so for too long.
     pub(super) fn next_configuration(&mut self) -> Option<Box<Config>> {
-        let over = |next: &mut Next| Arc::strong_count(&self.acting) == 1 || next.until <= Instant::now();
+        let over = |next: &mut Next| self.acting.rests() || next.until <= Instant::now();
         self.next.take_if(over).map(|next| next.config)
     }
 
@@ -73,14 +73,17 @@ impl Daemon {
     /// The loop begins anew with another configuration. As at the start everything is looked at, so no hint that
     /// comes meanwhile is lost.
     pub(super) fn succeed(self, config: Config, calls: &mpsc::UnboundedSender<Call>) -> Self {
-        let Self { courier, notes, waiters, watcher, shared, changes, outlets, config_problem, .. } = self;
+        let Self {
+            courier, notes, waiters, watcher, shared, changes, outlets, config_problem, acting, ..
+        } = self;
         // Its watches are wanted for the next.
         drop((watcher, changes));
         let mut next = Self::new(config, courier.map(|(_, ended)| ended), shared);
         next.open_outlets(calls, outlets);
         // Of a file that came to be wrong since.
         next.config_problem = config_problem;
-        (next.notes, next.waiters) = (notes, waiters);
+        // What acts for longer than was waited is waited for at the end.
+        (next.notes, next.waiters, next.acting) = (notes, waiters, acting);
         next.waiters.begin_anew();
         next.feed(Event::LookAtAll(Cause::Asked));
         next

@@ -10,7 +10,7 @@ use crate::config::Binding;
 /// knows: `pfx` is empty, which the configuration's reader does not take.
 pub fn sites_of_iis(found: &Found, server: Option<&str>) -> String {
     let mut sites: BTreeMap<&str, Vec<&Binding>> = BTreeMap::new();
-    for binding in &found.bindings {
+    for binding in found.bindings.iter().map(|bound| &bound.binding) {
         sites.entry(binding.site().unwrap_or_default()).or_default().push(binding);
     }
     let mut out = String::new();
@@ -38,12 +38,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Bound, Config, Shows};
 
     #[test]
     fn what_is_printed_is_configuration_once_the_file_is_named() {
         let bindings = ["My \u{e9}'s Site/*:443:", "Home/*:443:contoso.com", "Home/[::1]:443:"];
-        let bindings: Vec<Binding> = bindings.iter().map(|text| Binding::parse(text).unwrap()).collect();
+        let bound = |text: &&str| Bound { binding: Binding::parse(text).unwrap(), shows: Shows::Unknown };
+        let bindings = bindings.iter().map(bound).collect();
         let found = Found { bindings, ..Found::default() };
         let printed = sites_of_iis(&found, Some("iis"));
         let text = format!("[server.iis]\nkind = \"iis\"\n{printed}");

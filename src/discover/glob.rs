@@ -1,5 +1,5 @@
 //! File names by pattern, as glob(3) finds them: `*`, `?`, `[…]`, `[!…]`, `\`; sorted; a leading dot is matched
-//! by a dot alone.
+//! by a dot alone. On Windows `\` separates, and nothing escapes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 /// So many names are looked at for all patterns together: whoever includes `/*/*/*/*` shall not stop certhook.
 const MOST_NAMES: usize = 1_000_000;
+
+/// Whether this system's paths have `\` between their parts.
+const WINDOWS: bool = std::path::MAIN_SEPARATOR == '\\';
 
 /// Why a pattern's matches could not be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +44,14 @@ impl Globber {
         if let Some(known) = self.found.get(pattern) {
             return Ok(Rc::clone(known));
         }
-        let mut paths = vec![PathBuf::from("/")];
+        let (root, parts) = parts(pattern, WINDOWS);
+        let mut paths = vec![root];
         let mut listed = false;
-        for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        for part in parts {
             let mut next = Vec::new();
             for path in paths {
                 if !is_pattern(part) {
-                    let below = path.join(part.replace('\\', ""));
+                    let below = path.join(if WINDOWS { part.to_owned() } else { part.replace('\\', "") });
                     if std::fs::symlink_metadata(&below).is_ok() {
                         next.push(below);
                     } else if listed && path.is_dir() {
@@ -57,7 +61,8 @@ impl Globber {
                     continue;
                 }
                 let names = self.names(&path)?;
-                let fitting = names.iter().filter(|name| matches(part.as_bytes(), name.as_encoded_bytes()));
+                let fitting =
+                    names.iter().filter(|name| matches(part.as_bytes(), name.as_encoded_bytes(), !WINDOWS));
                 next.extend(fitting.map(|name| path.join(name)));
             }
             paths = next;
@@ -74,8 +79,9 @@ impl Globber {
 
     /// The folder that would be listed first, if it is not there: it may come.
     fn note_missing(&mut self, pattern: &str) {
-        let fixed = pattern.split('/').take_while(|part| !is_pattern(part)).collect::<Vec<_>>().join("/");
-        self.note(Path::new(if fixed.is_empty() { "/" } else { &fixed }));
+        let (mut folder, parts) = parts(pattern, WINDOWS);
+        folder.extend(parts.iter().take_while(|part| !is_pattern(part)));
+        self.note(&folder);
     }
 
     fn note(&mut self, folder: &Path) {
@@ -112,9 +118,27 @@ impl Globber {
     }
 }
 
-/// Whether a file's name matches one part of a pattern.
-pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
+/// Where a full path begins, and its parts.
+pub(super) fn parts(path: &str, windows: bool) -> (PathBuf, Vec<&str>) {
+    let separators: &[char] = if windows { &['/', '\\'] } else { &['/'] };
+    let mut parts = path.split(separators).filter(|part| !part.is_empty());
+    let is_drive = |part: &&str| part.len() == 2 && part.ends_with(':');
+    let root = if !windows {
+        "/".to_owned()
+    } else if path.chars().take(2).filter(|c| separators.contains(c)).count() == 2 {
+        let (server, share) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        format!(r"\\{server}\{share}\")
+    } else {
+        let drive = path.split(separators).next().filter(is_drive);
+        drive.and_then(|_| parts.next()).unwrap_or_default().to_owned() + r"\"
+    };
+    (PathBuf::from(root), parts.collect())
+}
+
+/// Whether a file's name matches one part of a pattern, in which `\` may take the meaning of what comes after it.
+pub(super) fn matches(pattern: &[u8], name: &[u8], escapes: bool) -> bool {
+    let dots: &[&[u8]] = if escapes { &[b".", b"\\."] } else { &[b"."] };
+    if name.first() == Some(&b'.') && !dots.iter().any(|dot| pattern.starts_with(dot)) {
         return false;
     }
     let (mut p, mut n) = (0, 0);
@@ -128,7 +152,7 @@ pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
         }
         let step = match (pattern.get(p), name.get(n)) {
             (None, None) => return true,
-            (Some(_), Some(&byte)) => one(&pattern[p..], byte),
+            (Some(_), Some(&byte)) => one(&pattern[p..], byte, escapes),
             _ => None,
         };
         match (step, retry) {
@@ -143,11 +167,11 @@ pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// How much of the pattern matches this one byte; `None` if it does not.
-fn one(pattern: &[u8], byte: u8) -> Option<usize> {
+fn one(pattern: &[u8], byte: u8, escapes: bool) -> Option<usize> {
     match pattern {
         [b'?', ..] => Some(1),
-        [b'\\', escaped, ..] => (*escaped == byte).then_some(2),
-        [b'[', ..] => match set(pattern, byte) {
+        [b'\\', escaped, ..] if escapes => (*escaped == byte).then_some(2),
+        [b'[', ..] => match set(pattern, byte, escapes) {
             Some((length, fits)) => fits.then_some(length),
             // It never closes: then it stands for itself.
             None => (byte == b'[').then_some(1),
@@ -158,7 +182,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// The length of a `[…]`, and whether the byte is in it.
-fn set(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
+fn set(pattern: &[u8], byte: u8, escapes: bool) -> Option<(usize, bool)> {
     let mut at = 1;
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     at += usize::from(negated);
@@ -167,7 +191,7 @@ fn set(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
     loop {
         let low = match (*pattern.get(at)?, pattern.get(at + 1)) {
             (b']', _) if at > first => return Some((at + 1, fits != negated)),
-            (b'\\', Some(&escaped)) => {
+            (b'\\', Some(&escaped)) if escapes => {
                 at += 1;
                 escaped
             }

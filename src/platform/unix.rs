@@ -3,6 +3,7 @@
 mod children;
 mod journal;
 mod manager;
+mod secret;
 mod service;
 mod signals;
 
@@ -16,9 +17,12 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::exposed::Exposed;
+
 pub use children::{Children, end_group, spawn};
 pub use journal::Journal;
 pub use manager::Manager;
+pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};
 
@@ -26,6 +30,12 @@ pub use signals::{RereadSignal, StopSignals};
 pub type ControlStream = UnixStream;
 /// See [`listen`].
 pub type ControlListener = UnixListener;
+
+/// Whether it is IIS that a host of this system serves with, unless somebody says otherwise.
+pub const HAS_IIS: bool = false;
+
+/// What to do where this user may not.
+pub const AS_WHOM: &str = "run it as root, or as certhook's user";
 
 /// Where the configuration stands unless somebody says otherwise.
 pub fn default_config() -> PathBuf {
@@ -43,6 +53,14 @@ pub fn default_state_dir() -> PathBuf {
 /// The system's.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// As [`open_to_read`]: here nobody can tell who writes.
+///
+/// # Errors
+/// The system's.
+pub fn open_unwritten(path: &Path) -> io::Result<File> {
+    open_to_read(path)
 }
 
 /// Whether it is a file with an end: no folder, pipe, socket or device.
@@ -191,13 +209,33 @@ pub fn touch(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether users other than the owner and the group may read the file; its mode as text if so.
+/// Whether users other than the owner and the group may read the file.
 ///
 /// # Errors
 /// The system's.
-pub fn readable_by_others(path: &Path) -> io::Result<Option<String>> {
+pub fn readable_by_others(path: &Path) -> io::Result<Option<Exposed>> {
+    exposed(path, 0o007, "0600")
+}
+
+/// Whether users other than the owner and the group may make or replace something in the folder.
+///
+/// # Errors
+/// The system's.
+pub fn open_to_others(folder: &Path) -> io::Result<Option<Exposed>> {
+    exposed(folder, 0o002, "o-w")
+}
+
+fn exposed(path: &Path, to_others: u32, private: &str) -> io::Result<Option<Exposed>> {
     let mode = std::fs::metadata(path)?.permissions().mode();
-    Ok((mode & 0o007 != 0).then(|| format!("{:04o}", mode & 0o7777)))
+    Ok((mode & to_others != 0).then(|| Exposed {
+        to: format!("mode {:04o}", mode & 0o7777),
+        remedy: format!("run: chmod {private} {}", path.display()),
+    }))
+}
+
+/// The folders beside the state folder that are certhook's alone: none, a package makes them.
+pub fn private_folders() -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// Keeps keys and secrets out of core dumps, also those that a program takes from a pipe.

@@ -10,6 +10,7 @@ mod install;
 mod journal;
 mod pipe;
 mod process;
+mod secret;
 mod service;
 mod signals;
 
@@ -17,11 +18,11 @@ use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-pub use access::readable_by_others;
+pub use access::{open_to_others, readable_by_others};
 pub use children::{Children, spawn};
 pub use files::{
     create_new, create_private_folder, gives_events, is_being_written, is_regular, lock_folder, make_link,
-    may_run, may_write_in, open_private, open_to_read, sync_folder, sync_open_folder, touch,
+    may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder, sync_open_folder, touch,
 };
 pub use identity::{Identity, Kind, Signature, as_compared, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};
@@ -30,8 +31,15 @@ pub use pipe::{ControlListener, ControlStream, accept, connect, connect_unix, co
 #[cfg(debug_assertions)]
 pub use process::kill_self;
 pub use process::{forbid_core_dumps, give, owner};
+pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{Manager, as_service};
 pub use signals::{RereadSignal, StopSignals};
+
+/// Whether it is IIS that a host of this system serves with, unless somebody says otherwise.
+pub const HAS_IIS: bool = true;
+
+/// What to do where this user may not.
+pub const AS_WHOM: &str = "run it in an elevated prompt";
 
 /// Where the configuration stands unless somebody says otherwise.
 pub fn default_config() -> PathBuf {
@@ -41,6 +49,11 @@ pub fn default_config() -> PathBuf {
 /// Where the state folder is unless the configuration says otherwise.
 pub fn default_state_dir() -> PathBuf {
     program_data().join("state")
+}
+
+/// The folders beside the state folder that are certhook's alone: what the configuration says and names is there.
+pub fn private_folders() -> Vec<PathBuf> {
+    vec![program_data()]
 }
 
 fn program_data() -> PathBuf {

@@ -99,6 +99,28 @@ async fn a_renewal_sends_nothing_or_the_key_vault_s_token() {
 }
 
 #[tokio::test]
+async fn the_client_secret_is_what_was_meant_whatever_wrote_it() {
+    let (portal, _, folder) = counter("[]").await;
+    for (bytes, expected) in [
+        (&b" s3cret \r\n"[..], Ok("s3cret")),
+        (b"\xef\xbb\xbfs3cret\r\n", Ok("s3cret")),
+        (b"\xff\xfes\0", Err("UTF-16")),
+        (b"\xef\xbb\xbf\n", Err("is empty")),
+        (b"dpapi:?", Err("no base64")),
+    ] {
+        std::fs::write(folder.path().join("secret"), bytes).unwrap();
+        match (portal.client_secret(), expected) {
+            (Ok(secret), Ok(expected)) => assert_eq!(secret.expose_secret(), expected),
+            (Err(failure), Err(expected)) => {
+                let problem = failure.problem;
+                assert!(problem.code == "no_secret" && problem.message.contains(expected), "{problem}");
+            }
+            (secret, _) => panic!("{bytes:?}: {:?}", secret.err()),
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_to_renew_is_a_good_answer_and_odd_ones_are_none() {
     let (portal, _, _folder) = counter("[]").await;
     assert!(portal.renew(false).await.unwrap().is_empty());

@@ -118,7 +118,7 @@ fn dependencies_point_inward() {
         ("courier", &["config", "crash", "ledger", "portal", "problem"]),
         ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
-        ("control", &["platform", "status"]),
+        ("control", &["platform", "problem", "status"]),
         ("command", &["platform"]),
         ("alert", &["ledger", "problem", "status"]),
         ("metrics", &["files", "ledger", "problem", "status"]),

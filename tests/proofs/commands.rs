@@ -66,18 +66,20 @@ fn sync_says_what_did_not_become_whole() {
 fn sync_that_runs_out_of_time_does_not_say_that_all_is_well() {
     let mut host = Host::new(&[Writer::Lego]);
     let pid = host.nginx.pid();
-    host.use_command_server(&format!("sleep 30; kill -HUP {pid}"), "");
+    host.use_command_server(&format!("sleep 2; kill -HUP {pid}"), "");
     assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
     host.renew(0, Duration::ZERO);
     let output = host.certhook(&["sync", "--wait", "500ms"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("reloading"), "{output:?}");
+    host.wait_until("what had begun came to its end", || host.nginx.log().hups == 1);
 }
 
 #[test]
-fn an_interrupted_sync_ends_and_leaves_no_lock() {
+fn an_interrupted_sync_ends_what_it_has_begun_and_leaves_no_lock() {
     let mut host = Host::new(&[Writer::Lego]);
-    host.use_command_server("sleep 30", "");
+    let reloaded = host.path().join("reloaded");
+    host.use_command_server(&format!("sleep 1; echo >{}", reloaded.display()), "");
     assert_eq!(host.certhook(&["sync"]).status.code(), Some(0));
     host.renew(0, Duration::ZERO);
     let mut syncing = host.spawn(&["--log-level", "info", "sync"]);
@@ -85,6 +87,7 @@ fn an_interrupted_sync_ends_and_leaves_no_lock() {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(syncing.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     assert_eq!(syncing.wait().unwrap().code(), Some(1));
+    assert!(reloaded.exists(), "the reload was cut: {}", host.log());
     let lock = std::fs::File::open(host.state_dir().join("lock")).unwrap();
     assert!(lock.try_lock().is_ok());
 }

@@ -81,3 +81,44 @@ fn a_process_that_is_no_master_is_never_signalled() {
     host.wait_until_done(0);
     host.stop_agent();
 }
+
+#[test]
+fn a_user_that_may_not_ask_the_agent_is_told_so() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let mut host = Host::new(&[Writer::Lego]);
+    let as_nobody = |host: &Host, arguments: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_certhook")]);
+        command.arg("--config").arg(host.config_path()).args(arguments).output().unwrap()
+    };
+    host.start_agent_and_settle();
+    // A reload's hook is not to blame.
+    for (arguments, code) in [
+        (&["status"][..], 1),
+        (&["status", "--json"], 1),
+        (&["sync"], 1),
+        (&["history"], 1),
+        (&["sync", "--reloaded"], 0),
+    ] {
+        let output = as_nobody(&host, arguments);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("run it as root, or as certhook's user"), "{arguments:?}: {said}");
+        assert!(
+            !said.contains("another state_dir") && !said.contains("no agent runs"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let output = as_nobody(&host, &["check"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("[agent_closed]") && !said.contains("no agent runs"), "{said}");
+    host.stop_agent();
+    // Without an agent, too, another folder would be no help.
+    let output = as_nobody(&host, &["sync"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("run it as root, or as certhook's user"), "{said}");
+    assert!(!said.contains("another state_dir"), "{said}");
+}

@@ -114,12 +114,22 @@ impl Host {
     }
 
     pub fn start_agent(&mut self) {
+        self.start_agent_with(|_| {});
+    }
+
+    pub fn start_agent_with(&mut self, more: impl FnOnce(&mut Command)) {
         let log = File::create(self.path("certhook.log")).unwrap();
-        let agent = self.command(&["--log-level", "trace", "run"]).stderr(log).spawn().unwrap();
-        self.agent = Some(agent);
+        let mut command = self.command(&["--log-level", "trace", "run"]);
+        more(&mut command);
+        self.agent = Some(command.stderr(log).spawn().unwrap());
         self.wait_for("the site is current", |status| {
             status["agent"]["running"] == true && status["sites"][0]["state"] == "current"
         });
+    }
+
+    /// The agent, to be ended by whoever takes it.
+    pub fn take_agent(&mut self) -> Child {
+        self.agent.take().unwrap()
     }
 
     pub fn log(&self) -> String {

@@ -320,3 +320,78 @@ fn a_change_that_fails_leaves_the_old_certificate_served_and_is_tried_again() {
     assert!(synced.status.success(), "{synced:?}\n{}", iis.log());
     iis.wait_until_done(&pair, 1);
 }
+
+/// Where IIS has it, and where it is looked for without a configuration.
+const HOST_CONFIG: &str = r"C:\windows\system32\inetsrv\config\applicationHost.config";
+
+#[test]
+fn without_a_configuration_iis_itself_is_asked() {
+    let Some(iis) = Iis::new() else { return };
+    // The first is adopted as it is served; the second comes into the store.
+    assert!(iis.certhook(&["sync"]).status.success());
+    iis.write_pfx(&iis.issue(), false);
+    let synced = iis.certhook(&["sync"]);
+    assert!(synced.status.success(), "{synced:?}");
+    // As the zip has it: nothing is configured yet.
+    std::fs::write(iis.path("certhook.toml"), include_str!("../../packaging/windows/zip/certhook.toml"))
+        .unwrap();
+    let only = iis.certhook(&["check", "--config-only"]);
+    assert_eq!(only.status.code(), Some(1), "{only:?}");
+    let none = iis.certhook(&["discover"]);
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(
+        !none.status.success() && said.contains("iis: ") && said.contains("applicationHost.config"),
+        "{said}"
+    );
+    let folder = Path::new(HOST_CONFIG).parent().unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::copy(iis.path("applicationHost.config"), HOST_CONFIG).unwrap();
+    let (found, verified) = (iis.certhook(&["discover"]), iis.certhook(&["verify"]));
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    assert!(
+        found.status.success() && String::from_utf8_lossy(&found.stdout).contains("My Shop/*:"),
+        "{found:?}"
+    );
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(said.contains(&wire::served(&iis.server.to_string(), NAME).unwrap().fingerprint[..12]), "{said}");
+}
+
+#[test]
+fn two_sites_of_the_same_names_are_told_of_and_leave_the_record_alone() {
+    let Some(iis) = Iis::new() else { return };
+    let second = iis.path("ssl").join("second.pfx");
+    std::fs::write(&second, seal(&iis.issue(), false)).unwrap();
+    let config = std::fs::read_to_string(iis.path("certhook.toml")).unwrap();
+    let rest = format!(
+        "[[site]]\nname = \"second\"\npfx = {second:?}\npfx_password_file = {:?}\n\
+         bindings = [\"My Shop/*:1:{NAME}\"]\n",
+        iis.path("password")
+    );
+    std::fs::write(iis.path("certhook.toml"), config + &rest).unwrap();
+    let before = std::fs::read_to_string(&iis.keys.records).unwrap();
+    let check = iis.certhook(&["check"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("[same_names]") && said.contains("second"), "{said}");
+    let synced = iis.certhook(&["sync"]);
+    assert!(!synced.status.success(), "{synced:?}");
+    let history = String::from_utf8_lossy(&iis.certhook(&["status", "--json"]).stdout).into_owned();
+    assert_eq!(std::fs::read_to_string(&iis.keys.records).unwrap(), before, "{history}");
+}
+
+#[test]
+fn check_tells_by_what_command_a_secret_becomes_private() {
+    let Some(iis) = Iis::new() else { return };
+    assert!(iis.certhook(&["sync"]).status.success());
+    let check = iis.certhook(&["check"]);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(!said.contains("chmod"), "{said}");
+    for file in ["client_secret", "password"] {
+        let command = format!("icacls \"{}\" /inheritance:r /grant:r ", iis.path(file).display());
+        assert!(said.contains(&command), "{file}: {said}");
+    }
+    assert!(said.contains(&format!("the folder {} is", iis.path("state").display())), "{said}");
+    wine::cannot_prove(
+        "its files have the access lists of Unix: what check says of a real list was not asked",
+    );
+}

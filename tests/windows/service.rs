@@ -1,8 +1,15 @@
 //! The service: made, started, asked, stopped and removed, as an administrator does it.
 
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::host::Host;
+use windows_service::service::ServiceAccess;
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+
+use crate::host::{Host, NAME};
 
 const EVENT_SOURCE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\certhook";
 const SERVICE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\certhook";
@@ -13,6 +20,21 @@ fn run(words: &[&str]) -> Output {
 
 fn value(key: &str, name: &str) -> String {
     String::from_utf8_lossy(&run(&["reg", "query", key, "/v", name]).stdout).into_owned()
+}
+
+#[link(name = "advapi32")]
+unsafe extern "system" {
+    fn ControlService(service: *mut c_void, control: u32, status: *mut [u32; 7]) -> i32;
+}
+
+/// `SERVICE_CONTROL_PARAMCHANGE`
+fn tell_of_the_change() {
+    let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT).unwrap();
+    let service = manager.open_service("certhook", ServiceAccess::PAUSE_CONTINUE).unwrap();
+    let mut status = [0; 7];
+    // SAFETY: the handle is open, and the status has room for the seven numbers that are written.
+    let told = unsafe { ControlService(service.raw_handle().cast(), 6, &raw mut status) };
+    assert_ne!(told, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// One alone: a host has one service of a name.
@@ -46,6 +68,14 @@ fn the_service_is_made_started_stopped_and_removed() {
     std::fs::write(host.certificate(), &pair.fullchain_pem).unwrap();
     host.wait_until_done(&pair);
 
+    // Its configuration changes, and it is told so; as `sc control certhook paramchange` does, which wine lacks.
+    let config = std::fs::read_to_string(host.config()).unwrap();
+    let renamed = config.replace(&format!("name = {NAME:?}"), "name = \"renamed.test\"");
+    assert_ne!(renamed, config);
+    std::fs::write(host.config(), renamed).unwrap();
+    tell_of_the_change();
+    host.wait_for("the configuration is read again", |status| status["sites"][0]["name"] == "renamed.test");
+
     assert!(run(&["sc", "stop", "certhook"]).status.success());
     host.wait_for("the service has ended", |status| status["agent"]["running"] == false);
     let gone = host.certhook(&["service", "uninstall"]);
@@ -54,6 +84,7 @@ fn the_service_is_made_started_stopped_and_removed() {
     let none = host.certhook(&["service", "uninstall"]);
     assert_eq!(none.status.code(), Some(1), "{none:?}");
     assert!(host.config().exists(), "the configuration stays");
+    the_zip_is_installed_and_removed(&host);
 
     if certhook_test_support::wine::cannot_prove("its event log takes everything and keeps nothing") {
         return;
@@ -69,4 +100,51 @@ fn the_service_is_made_started_stopped_and_removed() {
     ]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.contains("certhook ends") && log.contains("101"), "{log}");
+}
+
+const ZIP: [(&str, &str); 6] = [
+    ("certhook.toml", include_str!("../../packaging/windows/zip/certhook.toml")),
+    ("README.txt", include_str!("../../packaging/windows/zip/README.txt")),
+    ("install.cmd", include_str!("../../packaging/windows/zip/install.cmd")),
+    ("uninstall.cmd", include_str!("../../packaging/windows/zip/uninstall.cmd")),
+    ("hooks/win-acme.cmd", include_str!("../../packaging/windows/zip/hooks/win-acme.cmd")),
+    ("hooks/certify.cmd", include_str!("../../packaging/windows/zip/hooks/certify.cmd")),
+];
+
+/// As an administrator does it, by Windows's own shell. Whether `icacls` keeps anybody out only Windows knows.
+fn the_zip_is_installed_and_removed(host: &Host) {
+    if certhook_test_support::wine::version().is_none() {
+        println!("SKIPPED install.cmd: it would install certhook on this very Windows");
+        return;
+    }
+    let zip = host.path("the zip");
+    std::fs::create_dir_all(zip.join("hooks")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_certhook"), zip.join("certhook.exe")).unwrap();
+    for (name, text) in ZIP {
+        std::fs::write(zip.join(name), text.replace('\n', "\r\n")).unwrap();
+    }
+    let shell = |script: PathBuf| Command::new("cmd").args(["/d", "/c"]).arg(script).output().unwrap();
+    let (program, data) = (Path::new(r"C:\Program Files\certhook"), Path::new(r"C:\ProgramData\certhook"));
+    for what in ["anew", "over what is there"] {
+        let installed = shell(zip.join("install.cmd"));
+        let said = String::from_utf8_lossy(&installed.stdout).into_owned();
+        // Nothing is configured yet, so nothing is started.
+        assert!(installed.status.success() && said.contains("Edit \""), "{what}: {installed:?}");
+        for name in ["certhook.exe", "README.txt", "uninstall.cmd", "hooks/win-acme.cmd", "hooks/certify.cmd"]
+        {
+            assert!(program.join(name).exists(), "{what}: {name}");
+        }
+        assert!(data.join("certhook.toml").exists(), "{what}");
+        assert!(value(SERVICE, "ImagePath").contains(r"C:\Program Files\certhook\certhook.exe"), "{what}");
+    }
+    let removed = shell(program.join("uninstall.cmd"));
+    assert!(removed.status.success(), "{removed:?}");
+    assert!(!program.join("certhook.exe").exists() && !program.join("hooks").exists(), "{removed:?}");
+    assert!(data.join("certhook.toml").exists(), "the configuration stays");
+    let again = shell(program.join("uninstall.cmd"));
+    assert!(
+        again.status.success() && String::from_utf8_lossy(&again.stdout).contains("There is no"),
+        "{again:?}"
+    );
+    std::fs::remove_dir_all(data).unwrap();
 }

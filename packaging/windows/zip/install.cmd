@@ -45,13 +45,29 @@ if defined new goto configure
 "%program%\certhook.exe" check --config-only >nul 2>&1
 if errorlevel 1 goto configure
 sc start certhook >nul
-if errorlevel 1 echo The service does not start: see "%program%\certhook.exe" check& exit /b 1
+if errorlevel 1 goto broken
+rem That it was started does not say that it went on.
+set tries=0
+:starting
+sc query certhook | find "STOPPED" >nul 2>&1
+if not errorlevel 1 goto broken
+sc query certhook | find "RUNNING" >nul 2>&1
+if not errorlevel 1 goto runs
+set /a tries+=1
+if %tries% geq 60 goto broken
+ping -n 2 127.0.0.1 >nul 2>&1
+goto starting
+:runs
 echo certhook runs. See: "%program%\certhook.exe" status
 exit /b 0
 
 :configure
 echo Edit "%data%\certhook.toml", then: "%program%\certhook.exe" check, and: sc start certhook
 exit /b 0
+
+:broken
+echo The service does not start, or ends at once: see "%program%\certhook.exe" check, and the event log.
+exit /b 1
 
 :running
 echo The service that is installed does not stop: nothing was changed.

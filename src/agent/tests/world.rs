@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::agent::*;
-use crate::certificate::{Bundle, Doubt, Fingerprint, Hosts, KeyType, Leaf};
+use crate::certificate::{Bundle, Doubt, Fingerprint, Hosts, Issuer, KeyType, Leaf};
 use crate::problem::Problem;
 
 /// What a site's files hold; leaves are numbers.
@@ -402,5 +402,6 @@ fn leaf_of(number: u8) -> Leaf {
         not_before: Timestamp::MIN,
         not_after: Timestamp::MAX,
         key_type: KeyType::Ecdsa,
+        issuer: Issuer::default(),
     }
 }

@@ -11,6 +11,7 @@ central_store = '\\files\certificates'
 central_store_password_file = 'C:\ProgramData\certhook\central'
 retire_after = "14d"
 config = "C:/Windows/System32/inetsrv/config/applicationHost.config"
+create_bindings = true
 reload_timeout = "2m"
 min_interval = "1s"
 
@@ -45,6 +46,8 @@ fn the_sample_is_read_to_the_last_key() {
             }),
             retire_after: Some(seconds(14 * 86_400)),
             config: Some("C:/Windows/System32/inetsrv/config/applicationHost.config".into()),
+            create_bindings: true,
+            journal: "/var/lib/certhook/records-iis.json".into(),
         }
     );
     assert!(server.discovers());
@@ -69,7 +72,9 @@ fn what_is_left_out_has_its_default() {
     let server = &config.servers[0];
     let Kind::Iis(iis) = &server.kind else { panic!("{server:?}") };
     let retire_after = Some(seconds(30 * 86_400));
-    assert_eq!(*iis, Iis { discover: false, store: Store::My, central: None, retire_after, config: None });
+    let journal = config.state_dir.join("records-a.json");
+    assert_eq!(*iis, Iis { retire_after, journal, ..Iis::default() });
+    assert!(!iis.discover && !iis.create_bindings && iis.store == Store::My);
     assert_eq!((server.verify_timeout, server.reload_timeout), (seconds(10), seconds(60)));
     assert_eq!(config.sites[0].key, KeyAt::Pfx(None), "the password is empty");
     let never = parse("[server.a]\nkind = \"iis\"\ndiscover = true\nretire_after = \"never\"\n").unwrap();
@@ -135,6 +140,20 @@ fn mistakes_of_its_sites() {
     for (text, wanted) in table {
         assert_codes(&format!("[server.a]\nkind = \"iis\"\n[[site]]\n{text}\n"), wanted);
     }
+    // One of its bindings for two sites, also where only one says of which site of IIS.
+    let site =
+        |file: &str, bindings: &str| format!("[[site]]\npfx = \"C:/{file}\"\nbindings = [{bindings}]\n");
+    for (second, wanted) in [
+        ("\"*:443:A.test\", \"*:443:b.test\"", &[(6, "same_binding")][..]),
+        ("\"*:443:b.test\", \"*:444:a.test\"", &[(0, "")][..0]),
+    ] {
+        let two = site("a.pfx", "\"Home/*:443:a.test\"") + &site("b.pfx", second);
+        let text = format!("[server.a]\nkind = \"iis\"\n{two}");
+        match wanted {
+            [] => drop(parse(&text).unwrap()),
+            wanted => assert_codes(&text, wanted),
+        }
+    }
     for (text, wanted) in [
         ("certificate = \"/c\"\nbindings = [\"*:443:\"]", &[(4, "bad_value")][..]),
         ("pfx = \"/c.pfx\"", &[(3, "bad_value")]),
@@ -186,31 +205,87 @@ fn a_binding_is_what_iis_would_take() {
     assert!(!same("a/*:443:", "b/*:443:") && !same("*:443:", "[::]:443:") && !same("*:443:", "*:443:a"));
 }
 
+fn asked(bindings: &[&str], bound: &[(&str, Shows)], origin: &Origin) -> String {
+    let config =
+        parse("[server.a]\nkind = \"iis\"\ndiscover = true\n[[site]]\npfx = \"C:/x.pfx\"\n").unwrap();
+    let binding = |text: &str| Binding::parse(text).unwrap();
+    let bound = bound.iter().map(|(text, shows)| Bound { binding: binding(text), shows: shows.clone() });
+    let bindings = bindings.iter().map(|text| binding(text)).collect();
+    let site = Site { bindings, bound: bound.collect(), ..config.sites[0].clone() };
+    let one = |ask: &Ask| format!("{}={}", ask.endpoint, ask.hosts.join(","));
+    site.asks(origin, |host| host.ends_with("contoso.com")).iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_site_is_asked_for_where_its_bindings_are() {
-    let site = |bindings: &[&str], bound: &[&str]| {
-        let config =
-            parse("[server.a]\nkind = \"iis\"\ndiscover = true\n[[site]]\npfx = \"C:/x.pfx\"\n").unwrap();
-        let all = |texts: &[&str]| texts.iter().map(|text| Binding::parse(text).unwrap()).collect();
-        Site { bindings: all(bindings), bound: all(bound), ..config.sites[0].clone() }
-    };
-    let asks = |site: &Site| {
-        let covers = |host: &str| host.ends_with("contoso.com");
-        let one = |ask: &Ask| format!("{}={}", ask.endpoint, ask.hosts.join(","));
-        site.asks(covers).iter().map(one).collect::<Vec<_>>().join(" ")
+    let origin = Origin::new(&"contoso.com, *.contoso.com", &"O=Us");
+    let asked = |bindings: &[&str], bound: &[&str]| {
+        let bound: Vec<_> = bound.iter().map(|text| (*text, Shows::Unknown)).collect();
+        asked(bindings, &bound, &origin)
     };
     let bound =
         ["A/*:443:contoso.com", "A/*:443:www.contoso.com", "B/*:443:other.test", "B/*:8443:", "B/*:443:"];
-    assert_eq!(asks(&site(&[], &bound)), "127.0.0.1:443=contoso.com,www.contoso.com 127.0.0.1:8443=");
-    assert_eq!(asks(&site(&["A/[::1]:443:*.contoso.com"], &bound)), "[::1]:443=certhook-probe.contoso.com");
-    assert_eq!(asks(&site(&["[::]:443:", "192.0.2.7:444:"], &[])), "[::1]:443= 192.0.2.7:444=");
-    assert_eq!(
-        asks(&site(&["A/*:443:contoso.com", "B/*:443:contoso.com"], &[])),
-        "127.0.0.1:443=contoso.com"
+    // Nobody can tell what the last one has.
+    assert_eq!(asked(&[], &bound), "127.0.0.1:443=contoso.com,www.contoso.com 127.0.0.1:8443=");
+    assert_eq!(asked(&["A/[::1]:443:*.contoso.com"], &[]), "[::1]:443=certhook-probe.contoso.com");
+    assert_eq!(asked(&["[::]:443:", "192.0.2.7:444:"], &bound), "[::1]:443= 192.0.2.7:444=");
+    let twice = ["A/*:443:contoso.com", "B/*:443:contoso.com"];
+    assert_eq!(asked(&twice, &[]), "127.0.0.1:443=contoso.com");
+    // A host's own record would answer for the other one.
+    assert_eq!(asked(&["A/*:443:contoso.com", "A/*:443:"], &[]), "127.0.0.1:443=contoso.com,127.0.0.1");
+    let config = parse(
+        "[server.a]\nkind = \"iis\"\n[[site]]\npfx = \"C:/x.pfx\"\nbindings = [\"*:443:\"]\nverify = [\"h:1\"]\n",
     );
-    let told = Site {
-        verify: vec![Ask { endpoint: Endpoint::parse("h:1").unwrap(), hosts: vec![] }],
-        ..site(&[], &bound)
-    };
-    assert_eq!(asks(&told), "h:1=");
+    let asks = config.unwrap().sites[0].asks(&origin, |_| true);
+    assert_eq!(asks.iter().map(|ask| ask.endpoint.to_string()).collect::<Vec<_>>(), ["h:1"]);
+}
+
+#[test]
+fn a_binding_without_a_host_is_asked_where_its_record_is_the_site_s() {
+    let origin = |names: &str, issuer: &str| Origin::new(&names, &issuer);
+    let (leaf, other) = (origin("contoso.com", "O=Us"), origin("other.test", "O=Us"));
+    let inside = origin("contoso.com", "CN=Inside");
+    let shows = |origin: &Origin, ours| Shows::Certificate { origin: origin.clone(), ours };
+    let table = [
+        ("it, or an earlier one", shows(&leaf, false), "127.0.0.1:443="),
+        ("another site's", shows(&other, true), ""),
+        ("nothing", Shows::Nothing, ""),
+        ("the same names by another issuer", shows(&inside, false), ""),
+        ("which certhook imported", shows(&inside, true), "127.0.0.1:443="),
+        ("who knows", Shows::Unknown, "127.0.0.1:443="),
+    ];
+    for (what, shows, expected) in table {
+        assert_eq!(asked(&[], &[("A/*:443:", shows.clone())], &leaf), expected, "{what}");
+        assert_eq!(
+            asked(&["*:443:"], &[("A/*:443:", shows.clone())], &leaf),
+            "127.0.0.1:443=",
+            "{what}, named"
+        );
+        let beside = [("A/*:443:contoso.com", Shows::Nothing), ("A/*:443:", shows.clone())];
+        let both = match expected {
+            "" => "127.0.0.1:443=contoso.com",
+            _ if shows == Shows::Unknown => "127.0.0.1:443=contoso.com",
+            _ => "127.0.0.1:443=contoso.com,127.0.0.1",
+        };
+        assert_eq!(asked(&[], &beside, &leaf), both, "{what}, beside a host");
+    }
+}
+
+#[test]
+fn the_sample_of_the_zip_configures_nothing_until_its_ids_are_replaced() {
+    let sample = include_str!("../../../packaging/windows/zip/certhook.toml");
+    let mistakes = parse(sample).unwrap_err();
+    assert!(mistakes.say_nothing_is_configured() && mistakes.0.len() == 2, "{mistakes}");
+}
+
+#[test]
+fn without_a_configuration_the_host_s_own_server_is_asked() {
+    let config = Config::of_any_iis();
+    let [server] = &config.servers[..] else { panic!("{config:?}") };
+    assert!(server.discovers() && matches!(&server.kind, Kind::Iis(_)) && server.name == "iis");
+    let config = Config::of_any_nginx();
+    let [server] = &config.servers[..] else { panic!("{config:?}") };
+    assert!(server.discovers() && matches!(&server.kind, Kind::Nginx(_)) && server.name == "nginx");
+    let asked = Config::of_this_host();
+    assert_eq!(matches!(asked.servers[0].kind, Kind::Iis(_)), cfg!(windows));
 }

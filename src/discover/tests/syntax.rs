@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::glob::matches;
+use super::super::glob::{matches, parts};
 use super::super::lexer::{Lexer, Token};
 use super::*;
 
@@ -191,7 +191,7 @@ fn names_by_pattern() {
         ("\\*", "a", false),
         ("", "", true),
     ] {
-        assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
+        assert_eq!(matches(pattern.as_bytes(), name.as_bytes(), true), fits, "{pattern} {name}");
     }
 }
 
@@ -220,7 +220,8 @@ proptest! {
 
     #[test]
     fn patterns_end(pattern in "[ab*?\\[\\]!^\\\\-]{0,30}", name in "[ab.\\]-]{0,30}") {
-        matches(pattern.as_bytes(), name.as_bytes());
+        matches(pattern.as_bytes(), name.as_bytes(), true);
+        matches(pattern.as_bytes(), name.as_bytes(), false);
     }
 }
 
@@ -231,4 +232,44 @@ fn folders_where_a_file_may_come_are_told() {
     let (found, folders) = matching(&files.path("sites/*/tls.conf"));
     assert_eq!(found, [files.path("sites/a/tls.conf")]);
     assert_eq!(folders, [files.path("sites"), files.path("sites/b")]);
+}
+
+#[test]
+fn on_windows_a_backslash_separates_and_escapes_nothing() {
+    let split = |path| {
+        let (root, parts) = parts(path, true);
+        format!("{}|{}", root.display(), parts.join("|"))
+    };
+    for (path, expected) in [
+        (r"C:\ssl\*\certificate.pfx", r"C:\|ssl|*|certificate.pfx"),
+        ("C:/ssl/*/a.pfx", r"C:\|ssl|*|a.pfx"),
+        (r"C:\ssl/mixed\\*.pfx", r"C:\|ssl|mixed|*.pfx"),
+        (r"\\files\ssl$\a\*.pfx", r"\\files\ssl$\|a|*.pfx"),
+        ("//files/ssl/*.pfx", r"\\files\ssl\|*.pfx"),
+        (r"\ssl\*.pfx", r"\|ssl|*.pfx"),
+    ] {
+        assert_eq!(split(path), expected, "{path}");
+    }
+    assert_eq!(parts(r"/a\*/b", false), ("/".into(), vec![r"a\*", "b"]));
+    for (pattern, name, on_unix, on_windows) in
+        [(r"a\*", "a*", true, false), (r"a\*", r"a\b", false, true), (r"[\]]x", r"\]x", false, true)]
+    {
+        let fits = [true, false].map(|escapes| matches(pattern.as_bytes(), name.as_bytes(), escapes));
+        assert_eq!(fits, [on_unix, on_windows], "{pattern} {name}");
+    }
+}
+
+#[test]
+fn a_star_is_found_as_this_system_writes_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).join("a.pem");
+    for name in ["one", "two"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(file(name), "").unwrap();
+    }
+    let (found, listed) = super::super::matching(&folder.path().join("*").join("a.pem"));
+    assert_eq!(found, [file("one"), file("two")]);
+    assert!(listed.contains(&folder.path().to_owned()), "{listed:?}");
+    let (found, listed) = super::super::matching(&folder.path().join("none").join("*.pem"));
+    assert_eq!((found.len(), listed), (0, vec![folder.path().join("none")]));
 }

@@ -7,27 +7,22 @@ use std::io;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
-use windows_sys::Win32::Foundation::{CloseHandle, GENERIC_ALL, GENERIC_READ, HANDLE, LocalFree};
+use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
-    SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW,
+    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetSecurityDescriptorDacl,
-    GetTokenInformation, INHERIT_ONLY_ACE, LookupAccountSidW, OWNER_SECURITY_INFORMATION,
-    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY,
-    TOKEN_USER, TokenUser,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, CheckTokenMembership, DACL_SECURITY_INFORMATION, GetAce,
+    GetSecurityDescriptorDacl, GetTokenInformation, INHERIT_ONLY_ACE, LookupAccountSidW,
+    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
+    SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
-use windows_sys::Win32::Storage::FileSystem::FILE_READ_DATA;
 use windows_sys::Win32::System::SystemServices::{ACCESS_ALLOWED_ACE_TYPE, ACCESS_ALLOWED_CALLBACK_ACE_TYPE};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
+use super::super::exposed::{self, ADMINISTRATORS, Entry, Exposed, List, THE_SYSTEM, Thing};
 use super::wide;
-
-/// The system, its administrators, and whoever owns the thing.
-const THE_SYSTEM: &str = "S-1-5-18";
-const ADMINISTRATORS: &str = "S-1-5-32-544";
-const OWNER_RIGHTS: &str = "S-1-3-4";
 
 /// A security descriptor in the system's memory.
 pub(super) struct Descriptor(PSECURITY_DESCRIPTOR);
@@ -40,12 +35,14 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
-    /// For the system, the administrators and this user alone, whatever the folder above says; what is made below
-    /// inherits it.
+    /// For the system and the administrators alone, and for this user where he is none of them, whatever the folder
+    /// above says; what is made below inherits it.
     pub(super) fn private() -> io::Result<Self> {
         let full = |sid: &str| format!("(A;OICI;FA;;;{sid})");
         let mut sids = BTreeSet::from([THE_SYSTEM.to_owned(), ADMINISTRATORS.to_owned()]);
-        sids.insert(this_user()?);
+        if !is_administrator() {
+            sids.insert(this_user()?);
+        }
         let text = wide(format!("D:P{}", sids.iter().map(|sid| full(sid)).collect::<String>()));
         let mut made = null_mut();
         // SAFETY: the text ends with a zero, and `made` takes what is freed by `Drop`.
@@ -102,16 +99,28 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(of_code(code)) }
 }
 
-/// Whether others than the owner, the system and the administrators may read the file; who, if so.
+/// Whether others than the owner, the system and the administrators may read the file.
 ///
 /// # Errors
 /// The system's.
-pub fn readable_by_others(path: &Path) -> io::Result<Option<String>> {
-    let (path, mut owner, mut list, mut descriptor) = (wide(path), null_mut(), null_mut(), null_mut());
+pub fn readable_by_others(path: &Path) -> io::Result<Option<Exposed>> {
+    judge(path, Thing::Secret)
+}
+
+/// Whether others than the system and the administrators may do anything in the folder.
+///
+/// # Errors
+/// The system's.
+pub fn open_to_others(folder: &Path) -> io::Result<Option<Exposed>> {
+    judge(folder, Thing::Folder)
+}
+
+fn judge(path: &Path, thing: Thing) -> io::Result<Option<Exposed>> {
+    let (name, mut owner, mut list, mut descriptor) = (wide(path), null_mut(), null_mut(), null_mut());
     // SAFETY: the path ends with a zero; owner and list point into the descriptor, which is freed below.
     let code = unsafe {
         GetNamedSecurityInfoW(
-            path.as_ptr(),
+            name.as_ptr(),
             SE_FILE_OBJECT,
             OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
             &raw mut owner,
@@ -125,43 +134,68 @@ pub fn readable_by_others(path: &Path) -> io::Result<Option<String>> {
         return Err(of_code(code));
     }
     let _descriptor = Descriptor(descriptor);
-    if list.is_null() {
-        return Ok(Some("everyone".to_owned()));
-    }
-    let mut may = [THE_SYSTEM, ADMINISTRATORS, OWNER_RIGHTS].map(str::to_owned).to_vec();
-    may.extend([sid_text(owner)?, this_user()?]);
-    let mut others = BTreeSet::new();
-    // SAFETY: the list is whole, and lives in the descriptor.
-    for index in 0..u32::from(unsafe { (*list).AceCount }) {
-        let Some(sid) = reader(list, index)? else { continue };
-        let text = sid_text(sid)?;
-        if !may.contains(&text) {
-            others.insert(name_of(sid).unwrap_or(text));
-        }
-    }
-    // A refusal before these is not weighed: what cannot be told from the list alone is told of.
-    Ok((!others.is_empty()).then(|| others.into_iter().collect::<Vec<_>>().join(", ")))
-}
-
-/// Whom an entry lets read, if anybody.
-fn reader(list: *const ACL, index: u32) -> io::Result<Option<PSID>> {
-    let mut entry = null_mut();
-    // SAFETY: the list is whole; the index is below its count.
-    if unsafe { GetAce(list, index, &raw mut entry) } == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: every entry begins with a header.
-    let header = unsafe { *entry.cast::<ACE_HEADER>() };
-    let kind = u32::from(header.AceType);
-    if ![ACCESS_ALLOWED_ACE_TYPE, ACCESS_ALLOWED_CALLBACK_ACE_TYPE].contains(&kind)
-        || u32::from(header.AceFlags) & INHERIT_ONLY_ACE != 0
-    {
+    let (owner, user) = (sid_text(owner)?, this_user()?);
+    let entries = if list.is_null() { None } else { Some(entries(list)?) };
+    let others = exposed::others(thing, List { owner: &owner, user: &user, entries: entries.as_deref() });
+    if others.is_empty() {
         return Ok(None);
     }
-    let allowed = entry.cast::<ACCESS_ALLOWED_ACE>();
-    // SAFETY: entries of these two kinds have this form; the SID stands at their end.
-    let (mask, sid) = unsafe { ((*allowed).Mask, (&raw mut (*allowed).SidStart).cast()) };
-    Ok((mask & (FILE_READ_DATA | GENERIC_READ | GENERIC_ALL) != 0).then_some(sid))
+    let names = others.iter().map(|sid| name_of(sid).unwrap_or_else(|| sid.clone()));
+    let to = names.collect::<Vec<_>>().join(", ");
+    Ok(Some(Exposed { to, remedy: exposed::remedy(path, thing, &owner, &others) }))
+}
+
+/// Those that allow something.
+fn entries(list: *const ACL) -> io::Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    // SAFETY: the list is whole.
+    for index in 0..u32::from(unsafe { (*list).AceCount }) {
+        let mut entry = null_mut();
+        // SAFETY: the list is whole; the index is below its count.
+        if unsafe { GetAce(list, index, &raw mut entry) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: every entry begins with a header.
+        let header = unsafe { *entry.cast::<ACE_HEADER>() };
+        let kind = u32::from(header.AceType);
+        if ![ACCESS_ALLOWED_ACE_TYPE, ACCESS_ALLOWED_CALLBACK_ACE_TYPE].contains(&kind) {
+            continue;
+        }
+        let allowed = entry.cast::<ACCESS_ALLOWED_ACE>();
+        // SAFETY: entries of these two kinds have this form; the SID stands at their end.
+        let (mask, sid) = unsafe { ((*allowed).Mask, (&raw mut (*allowed).SidStart).cast()) };
+        let inherit_only = u32::from(header.AceFlags) & INHERIT_ONLY_ACE != 0;
+        found.push(Entry { sid: sid_text(sid)?, mask, inherit_only });
+    }
+    Ok(found)
+}
+
+/// Whether this process may do what administrators may.
+fn is_administrator() -> bool {
+    let Ok(sid) = sid_of(ADMINISTRATORS) else { return false };
+    let mut is = 0;
+    // SAFETY: the SID is a whole one; without a token the process's own is meant.
+    let asked = unsafe { CheckTokenMembership(null_mut(), sid.0, &raw mut is) };
+    asked != 0 && is != 0
+}
+
+/// A SID in the system's memory.
+struct Sid(PSID);
+
+impl Drop for Sid {
+    fn drop(&mut self) {
+        // SAFETY: it came from a call that says to free it so, and is freed once.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+fn sid_of(text: &str) -> io::Result<Sid> {
+    let (text, mut sid) = (wide(text), null_mut());
+    // SAFETY: the text ends with a zero, and `sid` takes what is freed by `Drop`.
+    if unsafe { ConvertStringSidToSidW(text.as_ptr(), &raw mut sid) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Sid(sid))
 }
 
 /// The SID of the user that this process runs as.
@@ -203,14 +237,15 @@ fn sid_text(sid: PSID) -> io::Result<String> {
 }
 
 /// `DOMAIN\name`, where the system knows one.
-fn name_of(sid: PSID) -> Option<String> {
+fn name_of(sid: &str) -> Option<String> {
+    let sid = sid_of(sid).ok()?;
     let (mut name, mut domain) = ([0u16; 256], [0u16; 256]);
     let (mut name_length, mut domain_length, mut kind) = (256, 256, 0);
     // SAFETY: the lengths are the buffers' own.
     let done = unsafe {
         LookupAccountSidW(
             null(),
-            sid,
+            sid.0,
             name.as_mut_ptr(),
             &raw mut name_length,
             domain.as_mut_ptr(),
@@ -240,6 +275,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("above").join("state");
         create_private_folder(&inner).unwrap();
+        assert_eq!(open_to_others(&inner).unwrap(), None);
         drop(open_private(&inner.join("lock")).unwrap());
         drop(create_new(&inner.join("key"), true).unwrap());
         for path in [&inner, &inner.join("lock"), &inner.join("key")] {
@@ -277,7 +313,9 @@ mod tests {
             )
         };
         assert_eq!(code, 0);
-        assert!(readable_by_others(&path).unwrap().is_some_and(|who| who.contains("Everyone")));
+        let found = readable_by_others(&path).unwrap().unwrap();
+        assert_eq!(found.to, "Everyone");
+        assert!(found.remedy.contains("/remove \"*S-1-1-0\""), "{found:?}");
         if certhook_test_support::wine::cannot_prove("it keeps the access list that a file was made with") {
             return;
         }

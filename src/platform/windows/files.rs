@@ -39,7 +39,20 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether somebody else has it, or a part of it, for itself alone: it is being written.
+/// As [`open_to_read`], what nobody has open to write. Nor can anybody open it so until it is closed, but may rename
+/// and remove it.
+///
+/// # Errors
+/// The system's; see [`is_being_written`].
+pub fn open_unwritten(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .access_mode(GENERIC_READ)
+        .share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE)
+        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+        .open(path)
+}
+
+/// Whether somebody else has it open to write, or it or a part of it for itself alone: it is being written.
 pub fn is_being_written(error: &io::Error) -> bool {
     // ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
     matches!(error.raw_os_error(), Some(32 | 33))
@@ -234,6 +247,25 @@ mod tests {
         assert!(is_being_written(&open_to_read(&path).err().unwrap()));
         drop(alone);
         assert!(open_to_read(&path).is_ok());
+    }
+
+    #[test]
+    fn what_somebody_has_open_to_write_is_being_written_though_all_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("a.pfx"), folder.path().join("a.new"));
+        std::fs::write(&path, "one").unwrap();
+        std::fs::write(&new, "two").unwrap();
+        let writer = OpenOptions::new().write(true).share_mode(SHARED).open(&path).unwrap();
+        assert!(is_being_written(&open_unwritten(&path).err().unwrap()));
+        assert!(open_to_read(&path).is_ok());
+        drop(writer);
+        let readers = (open_to_read(&path).unwrap(), open_unwritten(&path).unwrap());
+        assert!(OpenOptions::new().write(true).open(&path).is_err(), "nobody writes while it is read");
+        std::fs::rename(&path, folder.path().join("old.pfx")).unwrap();
+        drop(readers);
+        assert!(
+            matches!(open_unwritten(&folder.path().join("old.pfx")), Ok(file) if file.metadata().unwrap().is_file())
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! The service runs as LocalSystem: to give IIS a certificate one puts its key into the machine's store and changes
 //! records of HTTP.sys, and both want an administrator; LocalService may do neither.
+//! Its privileges are not cut (`SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO`): whatever it starts inherits them, also the
+//! commands of `[server]` and `[alert]`, and which of them the import of a key wants only a real Windows can show.
 
 #![allow(unsafe_code)]
 
@@ -45,10 +47,9 @@ const NOT_ACTIVE: i32 = 1062;
 /// The system's: only administrators may.
 pub fn install_service(config: &Path) -> io::Result<Vec<&'static str>> {
     let program = std::env::current_exe()?;
-    let mut launch_arguments = vec![OsString::from("run")];
-    if config != default_config() {
-        launch_arguments.extend(["--config".into(), std::path::absolute(config)?.into()]);
-    }
+    // Written out: what a service finds in its environment is not what this command finds.
+    let launch_arguments: Vec<OsString> =
+        vec!["run".into(), "--config".into(), std::path::absolute(config)?.into()];
     let info = ServiceInfo {
         name: NAME.into(),
         display_name: DISPLAYED.into(),

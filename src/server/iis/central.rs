@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::seal::seal;
 use crate::certificate::{Hosts, Material, pfx};
-use crate::files;
+use crate::files::{self, ReadError};
 use crate::platform;
 use crate::problem::{Problem, printable};
 
@@ -55,30 +55,97 @@ impl Shelf {
         self.folder.join(file).is_file()
     }
 
-    /// Puts a certificate under these names; nothing else in the folder is touched. How many were written: those
-    /// that hold it already are left as they are.
+    /// Puts a certificate under these names; nothing else in the folder is touched. A file of another certificate, or
+    /// of a later one, stays, unless it is among `named`.
     ///
     /// # Errors
-    /// The first that could not be written; it is as it was.
-    pub fn put(&self, material: &Material, names: &BTreeSet<String>) -> Result<usize, Problem> {
-        let wrong: Vec<&String> = names.iter().filter(|name| !self.holds(name, material)).collect();
+    /// The first that could not be read or written; it is as it was.
+    pub fn put(
+        &self,
+        material: &Material,
+        names: &BTreeSet<String>,
+        named: &BTreeSet<String>,
+    ) -> Result<Put, Problem> {
+        let mut put = Put::default();
+        let mut wrong = Vec::new();
+        for name in names {
+            match self.standing(name, material)? {
+                Standing::Held => put.held += 1,
+                Standing::Free => wrong.push(name),
+                Standing::Another(_) if named.contains(name) => wrong.push(name),
+                Standing::Another(what) => put.left.push(self.left(name, &what)),
+            }
+        }
         if wrong.is_empty() {
-            return Ok(0);
+            return Ok(put);
         }
         let sealed = seal(material, &self.password)?;
-        for name in &wrong {
+        for name in wrong {
             let path = self.folder.join(name);
             replace(&path, &sealed).map_err(|error| not_written(&path, &error))?;
+            put.written += 1;
         }
-        Ok(wrong.len())
+        Ok(put)
     }
 
-    fn holds(&self, name: &str, material: &Material) -> bool {
-        let Ok(content) = files::read(&self.folder.join(name)) else { return false };
+    fn standing(&self, name: &str, material: &Material) -> Result<Standing, Problem> {
+        let path = self.folder.join(name);
+        let content = match files::read(&path) {
+            Ok(content) => content,
+            Err(ReadError::Missing(_)) => return Ok(Standing::Free),
+            // No PFX that IIS could open.
+            Err(ReadError::TooLarge(_)) => return Ok(Standing::Another("something else".to_owned())),
+            Err(error) => {
+                let path = printable(&path.display().to_string(), 300);
+                let message =
+                    format!("{path} in the central store cannot be read: {}", error.problem().message);
+                let remedy = "let certhook's user read and write in that folder, and see that nobody keeps the file open";
+                return Err(Problem::new("central_store", message, remedy));
+            }
+        };
         let opened = pfx::open(&content.bytes, &self.password);
-        let held = opened.and_then(|opened| Material::of_pem(&opened.full_chain, &opened.key));
-        held.is_ok_and(|held| held.set == material.set)
+        let Ok(held) = opened.and_then(|opened| Material::of_pem(&opened.full_chain, &opened.key)) else {
+            return Ok(Standing::Another("what central_store_password_file does not open".to_owned()));
+        };
+        let (old, new) = (&held.leaf, &material.leaf);
+        Ok(if held.set == material.set {
+            Standing::Held
+        } else if old.hosts != new.hosts {
+            Standing::Another(format!("a certificate of {}", printable(&old.hosts.to_string(), 200)))
+        } else if old.not_before > new.not_before {
+            Standing::Another("a newer certificate of these names".to_owned())
+        } else {
+            Standing::Free
+        })
     }
+
+    fn left(&self, name: &str, what: &str) -> Problem {
+        let path = printable(&self.folder.join(name).display().to_string(), 300);
+        let message = format!("{path} in the central store holds {what}: it is left as it is");
+        let remedy = "if that host is to have the new certificate, name its binding; else nothing";
+        Problem::new("other_file", message, remedy)
+    }
+}
+
+/// What is under a name.
+enum Standing {
+    /// The very set.
+    Held,
+    /// Nothing, or an earlier certificate of the same names.
+    Free,
+    /// Somebody else's, in words.
+    Another(String),
+}
+
+/// What came of putting it there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Put {
+    /// So many files were written.
+    pub written: usize,
+    /// So many held it already.
+    pub held: usize,
+    /// Those that hold something else, and stay.
+    pub left: Vec<Problem>,
 }
 
 /// Written whole beside it, then renamed: IIS never opens half a file.

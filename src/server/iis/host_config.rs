@@ -1,9 +1,12 @@
 //! `applicationHost.config`: which sites and bindings IIS has. It is read and never written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use roxmltree::{Document, Node};
 
+use super::record::Key;
+use crate::certificate::Thumbprint;
 use crate::config::Binding;
 use crate::discover::{LeftOut, Place};
 use crate::problem::{Problem, printable};
@@ -17,6 +20,8 @@ pub struct Bound {
     pub sni: bool,
     /// Its certificate is a file of the Central Certificate Store.
     pub central: bool,
+    /// All of its `sslFlags`.
+    pub flags: u32,
     /// Where it stands.
     pub place: Place,
 }
@@ -28,11 +33,30 @@ pub struct HostConfig {
     pub bound: Vec<Bound>,
     /// What uses a certificate and cannot be looked after.
     pub left_out: Vec<LeftOut>,
+    /// The certificates of FTP, wherever they are named.
+    pub ftp: BTreeSet<Thumbprint>,
 }
 
 /// Of `sslFlags`; the others say nothing of the certificate.
 const SNI: u32 = 1;
 const CENTRAL: u32 = 2;
+
+/// Of `sslFlags`, and of a record's `DefaultFlags`, into which IIS puts them. Those are `Microsoft.Web.Administration`'s
+/// `SslFlags` (`DisableHTTP2`, `DisableOCSPStp`, `DisableQUIC`, `DisableTLS13`, `DisableLegacyTLS`, of later systems
+/// `NegotiateClientCert`), these `http.h`'s `HTTP_SERVICE_CONFIG_SSL_FLAG_…`; the numbers differ.
+const FLAGS: [(u32, u32); 6] = [(4, 0x10), (8, 0x80), (16, 0x20), (32, 0x40), (64, 0x400), (128, 0x2)];
+
+/// The `DefaultFlags` of a binding's record, as IIS would make it.
+pub fn flags_of(ssl_flags: u32) -> u32 {
+    FLAGS.iter().filter(|(of_iis, _)| ssl_flags & of_iis != 0).fold(0, |all, (_, flag)| all | flag)
+}
+
+/// The record that a binding has or would have. One by a host that is not bound yet is made with SNI: an address has
+/// one certificate for all of its hosts.
+pub fn key_of(binding: &Binding, bound: &[Bound]) -> Key {
+    let there = bound.iter().find(|bound| bound.binding.is_same(binding));
+    Key::of(binding, there.map_or(!binding.host().is_empty(), |bound| bound.sni))
+}
 
 /// Parses it; `path` is for its places and messages.
 ///
@@ -40,10 +64,7 @@ const CENTRAL: u32 = 2;
 /// Why it cannot be read, with the line.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<HostConfig, Problem> {
     let text = text(bytes).map_err(|why| refused(path, None, why))?;
-    let document = Document::parse(text).map_err(|error| {
-        let line = usize::try_from(error.pos().row).ok();
-        refused(path, line, &printable(&error.to_string(), 200))
-    })?;
+    let document = Document::parse(text).map_err(|error| malformed(path, &error))?;
     let root = document.root_element();
     if !root.has_tag_name("configuration") {
         return Err(refused(path, Some(1), "it is no configuration of IIS"));
@@ -53,11 +74,13 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<HostConfig, Problem> {
     for site in sites.flat_map(|sites| children(sites, "site")) {
         reader.site(site);
     }
+    // Also where it is for all sites (siteDefaults), or below a location.
+    reader.found.ftp = root.descendants().filter_map(ftp_hash).filter_map(|hash| hash.parse().ok()).collect();
     Ok(reader.found)
 }
 
 /// IIS writes UTF-8; its mark at the beginning is the parser's to pass over.
-fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, &'static str> {
     if bytes.starts_with(b"\xff\xfe")
         || bytes.starts_with(b"\xfe\xff")
         || bytes.iter().take(64).any(|b| *b == 0)
@@ -67,7 +90,12 @@ fn text(bytes: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8")
 }
 
-fn refused(path: &Path, line: Option<usize>, why: &str) -> Problem {
+pub(super) fn malformed(path: &Path, error: &roxmltree::Error) -> Problem {
+    let line = usize::try_from(error.pos().row).ok();
+    refused(path, line, &printable(&error.to_string(), 200))
+}
+
+pub(super) fn refused(path: &Path, line: Option<usize>, why: &str) -> Problem {
     let mut place = printable(&path.display().to_string(), 300);
     if let Some(line) = line {
         place = format!("{place}:{line}");
@@ -78,6 +106,12 @@ fn refused(path: &Path, line: Option<usize>, why: &str) -> Problem {
 
 fn children<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {
     node.children().filter(move |child| child.has_tag_name(name))
+}
+
+/// What FTP shows, if that is said here.
+fn ftp_hash<'a>(node: Node<'a, '_>) -> Option<&'a str> {
+    let hash = node.has_tag_name("ssl").then(|| node.attribute("serverCertHash")).flatten();
+    hash.map(str::trim).filter(|hash| !hash.is_empty())
 }
 
 struct Reader<'d, 'i> {
@@ -98,9 +132,7 @@ impl Reader<'_, '_> {
                 _ => {}
             }
         }
-        let of_ftp = site.descendants().find(|node| {
-            node.has_tag_name("ssl") && node.attribute("serverCertHash").is_some_and(|hash| !hash.is_empty())
-        });
+        let of_ftp = site.descendants().find(|node| ftp_hash(*node).is_some());
         if let Some(ssl) = of_ftp {
             let why = "FTP has its certificate in IIS's own configuration, which certhook does not write";
             self.leave_out(ssl, name, why);
@@ -122,7 +154,7 @@ impl Reader<'_, '_> {
             return self.leave_out(element, &what, "its sslFlags is no number");
         };
         let (sni, central) = (flags & SNI != 0, flags & CENTRAL != 0);
-        self.found.bound.push(Bound { binding, sni, central, place: self.place(element) });
+        self.found.bound.push(Bound { binding, sni, central, flags, place: self.place(element) });
     }
 
     fn leave_out(&mut self, node: Node<'_, '_>, what: &str, why: &str) {
@@ -175,6 +207,10 @@ mod tests {
             );
             let left: Vec<_> = found.left_out.iter().map(|left| (left.place.line, &*left.what)).collect();
             assert_eq!(left, [(39, "Shop & Café/443"), (40, "Shop & Café/*:445:"), (55, "Files")]);
+            let ftp: Vec<_> = found.ftp.iter().map(ToString::to_string).collect();
+            assert_eq!(ftp, ["4DC3E181E14B4A21B02259FC669B09144DC3E181"]);
+            // Of 33, one says how it is chosen.
+            assert_eq!((found.bound[1].flags, flags_of(found.bound[1].flags)), (33, 0x40));
         }
     }
 

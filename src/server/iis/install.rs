@@ -5,20 +5,20 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::apply::{Records, Undone, apply};
-use super::central::{self, Shelf};
-use super::failure::{Failure, NOT_THERE};
+use super::apply::{Journal, Records, Undone, apply};
+use super::central::{self, Put, Shelf};
+use super::failure::NOT_THERE;
 use super::fallback::{self, Commands};
 use super::host_config::Bound;
+use super::journal;
 use super::plan::{Change, Plan, Wanted, plan};
+use super::record::Key;
 use super::seal::seal;
-use super::store::{Kept, Mark, Sealed, Store};
-use crate::certificate::{Fingerprint, Material, Thumbprint};
+use super::store::{Earlier, Kept, Mark, Sealed, Store};
+use crate::certificate::{Fingerprint, Leaf, Material, Thumbprint};
 use crate::config::Binding;
 use crate::problem::Problem;
 
@@ -30,6 +30,8 @@ pub struct Tools {
     pub records: Box<dyn Records>,
     /// Windows's programs.
     pub commands: Box<dyn Commands>,
+    /// Where records are kept while they are deleted.
+    pub journal: Box<dyn Journal>,
 }
 
 /// Where a certificate goes.
@@ -40,6 +42,20 @@ pub struct Scene<'a> {
     pub bound: &'a [Bound],
     /// The Central Certificate Store.
     pub shelf: Option<&'a Shelf>,
+    /// A binding that is named and not there is to be made.
+    pub create: bool,
+}
+
+/// Whose certificate it is.
+pub struct Site<'a> {
+    /// The whole set.
+    pub material: &'a Material,
+    /// The bindings that it names.
+    pub bindings: &'a [Binding],
+    /// The leaf that certhook last saw served for it.
+    pub recorded: Option<Fingerprint>,
+    /// The records that other sites name.
+    pub taken: &'a BTreeSet<Key>,
 }
 
 /// What came of it.
@@ -49,7 +65,9 @@ pub struct Installed {
     pub changed: usize,
     /// So many files of the central store were written.
     pub written: usize,
-    /// What may make it vain.
+    /// Replaced certificates that certhook did not import: they stay in their store.
+    pub left: Vec<Thumbprint>,
+    /// What was left as it is, and what may make it vain.
     pub notes: Vec<Problem>,
 }
 
@@ -58,78 +76,107 @@ impl Tools {
     ///
     /// # Errors
     /// Why not, or not everywhere; what was there before is still served then.
-    pub fn install(
-        &mut self,
-        scene: &Scene<'_>,
-        material: &Material,
-        bindings: &[Binding],
-    ) -> Result<Installed, Problem> {
+    pub fn install(&mut self, scene: &Scene<'_>, site: &Site<'_>) -> Result<Installed, Problem> {
+        self.recover()?;
+        let (material, leaf) = (site.material, &site.material.leaf);
         let kept = self.kept()?;
-        let mut previous: BTreeSet<Thumbprint> =
-            kept.iter().filter(|kept| kept.is_earlier_than(&material.leaf)).map(|kept| kept.hash).collect();
-        previous.remove(&material.thumbprint);
+        let mut earlier = Earlier::than(leaf, &kept, site.recorded);
+        earlier.previous.remove(&material.thumbprint);
         let wanted = Wanted {
-            bindings,
-            names: &material.leaf.hosts,
+            bindings: site.bindings,
+            names: &leaf.hosts,
             hash: material.thumbprint,
             store: scene.store,
-            previous: &previous,
+            earlier: &earlier,
+            taken: site.taken,
+            create: scene.create,
             central: scene.shelf.is_some(),
         };
         let plan = match self.records.list() {
             Ok(records) => plan(&records, scene.bound, &wanted),
-            Err(NOT_THERE) => return self.renew_blindly(material, &previous),
+            Err(NOT_THERE) => return self.renew_blindly(material, scene.store, &kept, &earlier),
             Err(failure) => return Err(failure.problem("HTTP.sys's records cannot be listed")),
         };
-        let files = scene
-            .shelf
-            .map(|shelf| central::wanted(&material.leaf.hosts, &plan.central, |file| shelf.has(file)));
-        let files = files.unwrap_or_default();
-        if plan.has_no_use() && files.is_empty() {
-            return Err(plan
-                .refused
-                .into_iter()
-                .next()
-                .map_or_else(|| no_use(&kept, material), |(_, why)| why));
+        let files = scene.shelf.map(|shelf| Files::of(shelf, leaf, &plan)).unwrap_or_default();
+        if plan.has_no_use() && files.all.is_empty() {
+            let why = plan.refused.into_iter().map(|(_, why)| why).chain(plan.notes).next();
+            return Err(why.unwrap_or_else(|| no_use(&kept, leaf)));
         }
         if plan.keys().next().is_some() {
-            self.bring(material)?;
+            self.bring(material, scene.store, &kept)?;
         }
-        let written = match scene.shelf {
-            Some(shelf) => shelf.put(material, &files)?,
-            None => 0,
+        let put = match scene.shelf {
+            Some(shelf) => shelf.put(material, &files.all, &files.named)?,
+            None => Put::default(),
         };
         self.carry_out(&plan, scene, &wanted)?;
-        // What it is no longer shown by is to go one day.
-        for old in plan.changes.iter().filter_map(|change| change.from.hash).collect::<BTreeSet<_>>() {
-            if previous.contains(&old) {
-                // Without the mark it stays, and does no harm.
-                let _ = self.store.mark(old, Some(Mark::Replaced));
-            }
-        }
-        match plan.refused.into_iter().next() {
-            Some((_, why)) => Err(why),
-            None => {
-                let changed = plan.changes.len() + plan.additions.len();
-                Ok(Installed { changed, written, notes: plan.notes })
-            }
-        }
+        let replaced = plan.changes.iter().filter_map(|change| change.from.hash);
+        let left = self.mark_replaced(replaced.collect(), &earlier, &kept);
+        outcome(plan, put, left)
     }
 
-    fn kept(&mut self) -> Result<Vec<Kept>, Problem> {
+    /// Puts back what an interrupted certhook deleted.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn recover(&mut self) -> Result<(), Problem> {
+        let back = journal::recover(&mut *self.records, &mut *self.commands, &mut *self.journal)?;
+        for key in back {
+            tracing::warn!(record = %key, "a record that an interrupted certhook deleted is there again");
+        }
+        Ok(())
+    }
+
+    /// What certhook imported is to go one day; the others are told.
+    fn mark_replaced(
+        &mut self,
+        replaced: BTreeSet<Thumbprint>,
+        earlier: &Earlier,
+        kept: &[Kept],
+    ) -> Vec<Thumbprint> {
+        let mut left = Vec::new();
+        for hash in replaced.into_iter().filter(|hash| earlier.previous.contains(hash)) {
+            let ours: Vec<&Kept> =
+                kept.iter().filter(|kept| kept.hash == hash && kept.mark.is_some()).collect();
+            if ours.is_empty() {
+                left.push(hash);
+            }
+            for one in ours {
+                // Without the mark it stays, and does no harm.
+                let _ = self.store.mark(one.store, hash, Mark::Replaced);
+            }
+        }
+        left
+    }
+
+    pub(super) fn kept(&mut self) -> Result<Vec<Kept>, Problem> {
         self.store.list().map_err(|failure| failure.problem("the certificate store cannot be listed"))
     }
 
-    /// Has the certificate in the store with a key that can be used. It is in nobody's way there.
-    fn bring(&mut self, material: &Material) -> Result<(), Problem> {
+    /// Has the certificate in the store with a key that can be used, and its chain. It is in nobody's way there.
+    fn bring(&mut self, material: &Material, store: &str, kept: &[Kept]) -> Result<(), Problem> {
+        for authority in material.authorities() {
+            // Also where the leaf is there already: a client is sent what Windows finds of the chain.
+            self.store
+                .add_authority(authority)
+                .map_err(|failure| failure.problem("the certificate's chain cannot be added to CA"))?;
+        }
+        let hash = material.thumbprint;
         let password = Zeroizing::new(passphrase());
-        let sealed = Sealed { pfx: seal(material, &password)?, password, hash: material.thumbprint };
-        self.store
+        let sealed = Sealed { pfx: seal(material, &password)?, password, hash };
+        let is_new = self
+            .store
             .import(&sealed)
             .map_err(|failure| failure.problem("the certificate cannot be imported"))?;
+        if is_new {
+            // Without it certhook never removes it.
+            let _ = self.store.mark(store, hash, Mark::Imported);
+        }
         // It may have come again in place of one that certhook meant to remove.
-        let _ = self.store.mark(material.thumbprint, None);
-        self.store.prove(material.thumbprint).map_err(|failure| {
+        for back in kept.iter().filter(|kept| kept.hash == hash && kept.mark.is_some()) {
+            let _ = self.store.mark(back.store, hash, Mark::Imported);
+        }
+        self.store.prove(hash).map_err(|failure| {
             let problem = failure.problem("the imported certificate cannot be used");
             Problem { code: "key_unusable".to_owned(), ..problem }
         })
@@ -145,7 +192,7 @@ impl Tools {
             }
             made.push((site, binding));
         }
-        let done = match apply(plan, &mut *self.records) {
+        let done = match apply(plan, &mut *self.records, &mut *self.journal) {
             Ok(()) => Ok(()),
             Err(Undone { not_there: true, .. }) => self.by_programs(plan, scene, wanted),
             Err(undone) => Err(undone.problem),
@@ -165,12 +212,17 @@ impl Tools {
 
     /// IIS's own program first, which knows all of a record; then `netsh` for what is left.
     fn by_programs(&mut self, plan: &Plan, scene: &Scene<'_>, wanted: &Wanted<'_>) -> Result<(), Problem> {
+        let records = self.records.list();
+        let records = records.map_err(|failure| failure.problem("HTTP.sys's records cannot be listed"))?;
+        let stays = |hash: &Thumbprint| {
+            let mut of_it = records.iter().filter(|record| record.hash == Some(*hash));
+            of_it.any(|record| !plan.changes.iter().any(|change| change.from.key == record.key))
+        };
+        let replaced: BTreeSet<_> = plan.changes.iter().filter_map(|change| change.from.hash).collect();
         // It changes every binding of a certificate: only those that are all to be changed.
-        for old in plan.changes.iter().filter_map(|change| change.from.hash).collect::<BTreeSet<_>>() {
-            if wanted.previous.contains(&old) {
-                // What it did is seen in the records.
-                let _ = self.commands.run(&fallback::renew(old, wanted.hash));
-            }
+        for old in replaced.into_iter().filter(|old| wanted.earlier.previous.contains(old) && !stays(old)) {
+            // What it did is seen in the records.
+            let _ = self.commands.run(&fallback::renew(old, wanted.hash));
         }
         let left = self.again(scene, wanted)?;
         for change in &left.changes {
@@ -214,15 +266,19 @@ impl Tools {
         if self.commands.run(&update).is_ok() {
             return Ok(());
         }
+        self.journal.keep(std::slice::from_ref(&change.from))?;
         self.commands.run(&fallback::delete(key))?;
-        self.commands.run(&add).map_err(|problem| match self.commands.run(&add_again) {
-            Ok(()) => problem,
-            Err(_) => {
-                let message = format!("{}; NOT as before: {key}", problem.message);
-                let remedy = "bind the certificate in the IIS manager by hand";
-                Problem::new("not_restored", message, remedy)
-            }
-        })
+        let added = self.commands.run(&add);
+        if let Err(problem) = &added
+            && self.commands.run(&add_again).is_err()
+        {
+            // It stays kept for the next start.
+            let message = format!("{}; NOT as before: {key}", problem.message);
+            let remedy = "bind the certificate in the IIS manager by hand";
+            return Err(Problem::new("not_restored", message, remedy));
+        }
+        self.journal.keep(&[])?;
+        added
     }
 
     fn again(&mut self, scene: &Scene<'_>, wanted: &Wanted<'_>) -> Result<Plan, Problem> {
@@ -235,57 +291,50 @@ impl Tools {
     fn renew_blindly(
         &mut self,
         material: &Material,
-        previous: &BTreeSet<Thumbprint>,
+        store: &str,
+        kept: &[Kept],
+        earlier: &Earlier,
     ) -> Result<Installed, Problem> {
-        self.bring(material)?;
-        for old in previous {
+        self.bring(material, store, kept)?;
+        for old in &earlier.previous {
             self.commands.run(&fallback::renew(*old, material.thumbprint))?;
         }
-        Ok(Installed { changed: previous.len(), ..Installed::default() })
+        Ok(Installed { changed: earlier.previous.len(), ..Installed::default() })
     }
+}
 
-    /// After the wire has shown the leaf: what it replaced is kept for `after`, and removed then if nobody uses it.
-    /// Which ones were removed.
-    ///
-    /// # Errors
-    /// Why nothing, or not all, was removed.
-    pub fn retire(
-        &mut self,
-        proved: &Fingerprint,
-        after: Duration,
-        now: Timestamp,
-    ) -> Result<Vec<Thumbprint>, Problem> {
-        let kept = self.kept()?;
-        let Some(new) = kept.iter().find(|kept| kept.leaf.fingerprint == *proved) else {
-            return Ok(Vec::new());
-        };
-        let old: Vec<_> = kept
-            .iter()
-            .filter(|kept| kept.is_earlier_than(&new.leaf))
-            .filter_map(|kept| Some((kept.hash, kept.mark?)))
-            .collect();
-        if old.is_empty() {
-            return Ok(Vec::new());
+/// The central store's files that a certificate is for.
+#[derive(Default)]
+struct Files {
+    all: BTreeSet<String>,
+    /// Those of the bindings that the site names.
+    named: BTreeSet<String>,
+}
+
+impl Files {
+    fn of(shelf: &Shelf, leaf: &Leaf, plan: &Plan) -> Self {
+        Self {
+            all: central::wanted(&leaf.hosts, &plan.central, |file| shelf.has(file)),
+            named: central::wanted(&leaf.hosts, &plan.named_central, |_| false),
         }
-        let failed = |failure: Failure| failure.problem("a replaced certificate cannot be retired");
-        let records = self.records.list().map_err(failed)?;
-        let mut removed = Vec::new();
-        for (hash, mark) in old {
-            let in_use = records.iter().any(|record| record.hash == Some(hash));
-            match mark {
-                // Somebody went back to it.
-                _ if in_use => self.store.mark(hash, None).map_err(failed)?,
-                Mark::Replaced => self.store.mark(hash, Some(Mark::Proved(now))).map_err(failed)?,
-                Mark::Proved(at)
-                    if Duration::try_from(now.duration_since(at)).is_ok_and(|age| age >= after) =>
-                {
-                    self.store.remove(hash).map_err(failed)?;
-                    removed.push(hash);
-                }
-                Mark::Proved(_) => {}
-            }
-        }
-        Ok(removed)
+    }
+}
+
+/// What is told of it.
+fn outcome(plan: Plan, put: Put, replaced_and_left: Vec<Thumbprint>) -> Result<Installed, Problem> {
+    let is_nowhere = plan.keys().next().is_none() && put.written + put.held == 0;
+    let changed = plan.changes.len() + plan.additions.len();
+    let mut refused = plan.refused.into_iter().map(|(_, why)| why);
+    let mut left = put.left.into_iter();
+    let why = refused.next().or_else(|| if is_nowhere { left.next() } else { None });
+    match why {
+        Some(why) => Err(why),
+        None => Ok(Installed {
+            changed,
+            written: put.written,
+            left: replaced_and_left,
+            notes: plan.notes.into_iter().chain(left).collect(),
+        }),
     }
 }
 
@@ -294,8 +343,7 @@ fn passphrase() -> String {
     std::iter::repeat_with(fastrand::alphanumeric).take(32).collect()
 }
 
-fn no_use(kept: &[Kept], material: &Material) -> Problem {
-    let leaf = &material.leaf;
+fn no_use(kept: &[Kept], leaf: &Leaf) -> Problem {
     let newer = |kept: &&Kept| kept.leaf.hosts == leaf.hosts && kept.leaf.not_before > leaf.not_before;
     if let Some(newer) = kept.iter().find(newer) {
         let message =

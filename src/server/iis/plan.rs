@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::host_config::Bound;
-use super::record::{AppId, Key, Record};
+use super::host_config::{self, Bound, flags_of};
+use super::record::{AppId, Key, Parameters, Record};
+use super::store::Earlier;
 use crate::certificate::{Hosts, Thumbprint};
 use crate::config::Binding;
 use crate::problem::Problem;
@@ -24,7 +25,11 @@ pub struct Wanted<'a> {
     /// Where it is.
     pub store: &'a str,
     /// The certificates of exactly these names that came before it.
-    pub previous: &'a BTreeSet<Thumbprint>,
+    pub earlier: &'a Earlier,
+    /// The records that other sites name, by their bindings.
+    pub taken: &'a BTreeSet<Key>,
+    /// A binding that is named and not there is to be made.
+    pub create: bool,
     /// There is a Central Certificate Store that certhook may write.
     pub central: bool,
 }
@@ -51,6 +56,8 @@ pub struct Plan {
     pub satisfied: BTreeSet<Key>,
     /// Hosts whose certificate is a file of the central store.
     pub central: BTreeSet<String>,
+    /// Those of them that the site names.
+    pub named_central: BTreeSet<String>,
     /// What is not done, and why.
     pub refused: Vec<(Key, Problem)>,
     /// What may make all of it vain.
@@ -78,14 +85,11 @@ impl Plan {
 /// Plans.
 pub fn plan(records: &[Record], bound: &[Bound], wanted: &Wanted<'_>) -> Plan {
     let by_key: BTreeMap<&Key, &Record> = records.iter().map(|record| (&record.key, record)).collect();
-    let mut planner = Planner { by_key, bound, wanted, plan: Plan::default(), decided: BTreeSet::new() };
+    let named = wanted.bindings.iter().map(|binding| host_config::key_of(binding, bound)).collect();
+    let mut planner =
+        Planner { by_key, bound, wanted, named, plan: Plan::default(), decided: BTreeSet::new() };
     for record in records {
-        if record.shows(wanted.hash, wanted.store) {
-            planner.plan.satisfied.insert(record.key.clone());
-        } else if planner.is_earlier(record) {
-            // Its certificate has these very names: whoever is not covered was not covered before.
-            planner.change(record);
-        }
+        planner.seen(record);
     }
     for bound in bound.iter().filter(|bound| bound.central && wanted.central) {
         if wanted.names.cover(bound.binding.host()) {
@@ -99,19 +103,48 @@ pub fn plan(records: &[Record], bound: &[Bound], wanted: &Wanted<'_>) -> Plan {
     planner.plan
 }
 
+const NAME_IT: &str =
+    "if it is to have the new certificate, name its binding: bindings = [\"SITE/*:443:HOST\"]; else nothing";
+
 struct Planner<'a> {
     by_key: BTreeMap<&'a Key, &'a Record>,
     bound: &'a [Bound],
     wanted: &'a Wanted<'a>,
+    /// The records of the bindings that the site names.
+    named: BTreeSet<Key>,
     plan: Plan,
     /// Those that need no second decision.
     decided: BTreeSet<Key>,
 }
 
 impl Planner<'_> {
-    /// Of an earlier certificate; or of this one, in a store that it is not to be taken from any more.
-    fn is_earlier(&self, record: &Record) -> bool {
-        record.hash.is_some_and(|hash| hash == self.wanted.hash || self.wanted.previous.contains(&hash))
+    /// A record that is there, named or not.
+    fn seen(&mut self, record: &Record) {
+        let Some(hash) = record.hash else { return };
+        let (wanted, is_named) = (self.wanted, self.named.contains(&record.key));
+        let is_foreign = record.app != AppId::IIS && !is_named;
+        if record.shows(wanted.hash, wanted.store) || hash == wanted.hash && is_foreign {
+            self.plan.satisfied.insert(record.key.clone());
+        } else if wanted.taken.contains(&record.key) && !is_named {
+            // The site that names it sees to it.
+        } else if hash == wanted.hash || wanted.earlier.previous.contains(&hash) {
+            // Its certificate has these very names: whoever is not covered was not covered before.
+            if is_foreign { self.leave_foreign(record) } else { self.change(record) }
+        } else if wanted.earlier.doubtful.contains(&hash) && !is_named {
+            let message = format!(
+                "{} shows a certificate of the same names by another issuer, {hash}: it is left as it is",
+                record.key
+            );
+            self.plan.notes.push(Problem::new("other_issuer", message, NAME_IT));
+        }
+    }
+
+    fn leave_foreign(&mut self, record: &Record) {
+        let message = format!(
+            "the record of {} has an earlier certificate, and was made by another program, {}: it is left as it is",
+            record.key, record.app
+        );
+        self.plan.notes.push(Problem::new("foreign_record", message, NAME_IT));
     }
 
     fn change(&mut self, record: &Record) {
@@ -123,9 +156,7 @@ impl Planner<'_> {
 
     fn configured(&mut self, binding: &Binding) {
         let bound: Vec<&Bound> = self.bound.iter().filter(|bound| bound.binding.is_same(binding)).collect();
-        // A binding by a host is made with SNI: an address has one certificate for all of its hosts.
-        let sni = bound.first().map_or(!binding.host().is_empty(), |bound| bound.sni);
-        let key = Key::of(binding, sni);
+        let key = host_config::key_of(binding, self.bound);
         if !binding.host().is_empty() && !self.wanted.names.cover(binding.host()) {
             let message = format!(
                 "the binding {binding} is for {}, which the new certificate does not cover",
@@ -139,38 +170,61 @@ impl Planner<'_> {
             );
         }
         if bound.iter().any(|bound| bound.central) {
-            if self.wanted.central {
-                self.plan.central.insert(binding.host().to_owned());
-            } else {
-                let message = format!("the binding {binding} takes its certificate from the central store");
-                self.refuse(key, "no_central_store", message, "set central_store to its folder");
-            }
-            return;
+            return self.by_file(binding, key);
         }
-        if !self.record(&key) {
-            return;
-        }
-        if bound.is_empty() {
-            match binding.site() {
-                Some(_) => self.plan.bindings.push((binding.clone(), sni)),
-                None => {
-                    self.plan.additions.retain(|record| record.key != key);
-                    let message = format!("IIS has no binding {binding}");
-                    let remedy = "name its site too, as \"Home/*:443:contoso.com\": then certhook makes it";
-                    self.refuse(key, "no_binding", message, remedy);
-                }
+        if let Some(there) = bound.first() {
+            let flags = flags_of(there.flags);
+            self.record(&key, flags);
+        } else if let (Some(_), true) = (binding.site(), self.wanted.create) {
+            let new = (binding.clone(), matches!(key, Key::SniHost(..)));
+            if self.record(&key, 0) && !self.plan.bindings.contains(&new) {
+                self.plan.bindings.push(new);
             }
+        } else if !self.plan.satisfied.contains(&key) && !self.decided.contains(&key) {
+            // Who has a record without a binding of IIS's has it for something else.
+            self.no_binding(binding, key);
         }
     }
 
-    /// Whether the record is or will be right.
-    fn record(&mut self, key: &Key) -> bool {
+    fn by_file(&mut self, binding: &Binding, key: Key) {
+        if binding.host().is_empty() {
+            let message = format!(
+                "the binding {binding} takes its certificate from the central store, and has no host that a file is called by"
+            );
+            let remedy = "give it a host name in the IIS manager, and Require Server Name Indication; or take it from bindings";
+            self.refuse(key, "no_host", message, remedy);
+        } else if self.wanted.central {
+            self.plan.central.insert(binding.host().to_owned());
+            self.plan.named_central.insert(binding.host().to_owned());
+        } else {
+            let message = format!("the binding {binding} takes its certificate from the central store");
+            self.refuse(key, "no_central_store", message, "set central_store to its folder");
+        }
+    }
+
+    fn no_binding(&mut self, binding: &Binding, key: Key) {
+        let message = format!("IIS has no binding {binding}");
+        let remedy = match binding.site() {
+            Some(_) => {
+                "make it in the IIS manager (certhook discover prints those that are there), or set create_bindings = true at the server: then certhook makes it"
+            }
+            None => {
+                "make it in the IIS manager; certhook discover prints those that are there. With its site (\"Home/*:443:contoso.com\") and create_bindings = true certhook makes it"
+            }
+        };
+        self.refuse(key, "no_binding", message, remedy);
+    }
+
+    /// Whether the record is or will be right; `flags` are for one that is not there yet.
+    fn record(&mut self, key: &Key, flags: u32) -> bool {
         if self.plan.satisfied.contains(key) || self.decided.contains(key) {
             return !self.plan.refused.iter().any(|(refused, _)| refused == key);
         }
         let Some(record) = self.by_key.get(key).copied() else {
             self.decided.insert(key.clone());
-            self.plan.additions.push(Record::new(key.clone(), self.wanted.hash, self.wanted.store));
+            let parameters = Parameters { flags, ..Parameters::default() };
+            let new = Record::new(key.clone(), self.wanted.hash, self.wanted.store);
+            self.plan.additions.push(Record { parameters, ..new });
             return true;
         };
         if record.app != AppId::IIS {

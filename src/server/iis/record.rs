@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::certificate::Thumbprint;
 use crate::config::Binding;
 
 /// What a record is for. HTTP.sys keeps a list for each of the three.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// Whoever connects to an address; `0.0.0.0` is every one.
     IpPort(SocketAddr),
@@ -40,7 +42,7 @@ impl fmt::Display for Key {
 }
 
 /// Who made a record: a GUID, in the order in which it is written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppId(pub [u8; 16]);
 
 impl AppId {
@@ -70,7 +72,7 @@ impl fmt::Debug for AppId {
 }
 
 /// A record, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// What it is for.
     pub key: Key,
@@ -105,7 +107,7 @@ impl Record {
 
 /// What a record says beside its certificate. Nothing here is looked at but to be copied, or to be written in
 /// `netsh`'s words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// `DefaultCertCheckMode`: how clients' certificates are checked.
     pub check_mode: u32,
@@ -119,6 +121,7 @@ pub struct Parameters {
     pub ctl_store: Option<String>,
     /// `DefaultFlags`: client certificates, HTTP/2, OCSP stapling, old versions of TLS and more.
     pub flags: u32,
-    /// What newer systems add, as the adapter got it.
+    /// A hash that is no thumbprint, as it was. What newer systems keep beside a record
+    /// (`HTTP_SERVICE_CONFIG_SSL_PARAM_EX`, of the ids from 8) is not here and not read: a deletion loses it.
     pub more: Vec<u8>,
 }

@@ -1,18 +1,19 @@
 //! What this system has of IIS.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::install::Tools;
 use crate::config::Store;
 use crate::problem::Problem;
 
-/// The means to change something; `patience` is for each program that is run.
+/// The means to change something; `patience` is for each program that is run, and `journal` is where records are kept
+/// while they are replaced.
 ///
 /// # Errors
 /// That this is no Windows.
 #[cfg(not(windows))]
-pub(super) fn tools(_store: Store, _patience: Duration) -> Result<Tools, Problem> {
+pub(super) fn tools(_store: Store, _patience: Duration, _journal: &Path) -> Result<Tools, Problem> {
     Err(not_windows())
 }
 
@@ -34,12 +35,13 @@ fn not_windows() -> Problem {
     )
 }
 
-/// The means to change something; `patience` is for each program that is run.
+/// The means to change something; `patience` is for each program that is run, and `journal` is where records are kept
+/// while they are replaced.
 ///
 /// # Errors
 /// Windows's, where its service of records refuses to be asked at all.
 #[cfg(windows)]
-pub(super) fn tools(store: Store, patience: Duration) -> Result<Tools, Problem> {
+pub(super) fn tools(store: Store, patience: Duration, journal: &Path) -> Result<Tools, Problem> {
     use super::failure::NOT_THERE;
     use super::windows::{HttpSys, MachineStore, NotThere, Programs, system_folder};
 
@@ -53,6 +55,7 @@ pub(super) fn tools(store: Store, patience: Duration) -> Result<Tools, Problem> 
         store: Box::new(MachineStore::new(store)),
         records,
         commands: Box::new(Programs::new(&system, patience)),
+        journal: Box::new(super::journal::JournalFile(journal.to_owned())),
     })
 }
 

@@ -5,13 +5,15 @@ mod central;
 mod flow;
 mod lines;
 mod planning;
+mod retiring;
+mod rivals;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::apply::{Records, UpdateError};
+use super::apply::{Journal, Records, UpdateError};
 use super::failure::Failure;
 use super::fallback::{Commands, command_line};
 use super::host_config::Bound;
@@ -66,7 +68,8 @@ fn key_port(key: &Key) -> u16 {
 /// `flags` as in `sslFlags`.
 fn bound(text: &str, flags: u8) -> Bound {
     let place = Place { file: Path::new("applicationHost.config").into(), line: 1 };
-    Bound { binding: binding(text), sni: flags & 1 != 0, central: flags & 2 != 0, place }
+    let (sni, central) = (flags & 1 != 0, flags & 2 != 0);
+    Bound { binding: binding(text), sni, central, flags: flags.into(), place }
 }
 
 /// All that a test looks at afterwards.
@@ -83,9 +86,17 @@ struct Windows {
     failing: BTreeMap<usize, bool>,
     /// Those that say that all is well, and do nothing.
     lying: BTreeSet<usize>,
-    /// By hash; what was imported of each.
-    kept: BTreeMap<Thumbprint, Kept>,
+    /// What is in the stores.
+    kept: Vec<Kept>,
     unusable: bool,
+    /// `CA`, and whether it takes nothing.
+    authorities: BTreeSet<Vec<u8>>,
+    full: bool,
+    /// What the journal has, and whether it takes nothing.
+    journal: Vec<Record>,
+    no_journal: bool,
+    /// So many changes until certhook's process is gone.
+    lives: Option<usize>,
     /// Every call that changes something, in order.
     log: Vec<String>,
     /// Command lines that fail.
@@ -126,6 +137,9 @@ impl Fake {
         let mut windows = self.0.borrow_mut();
         if windows.not_there || windows.read_only && line.is_some() {
             return Err(super::failure::NOT_THERE);
+        }
+        if windows.lives == Some(0) || line.is_some() && !windows.steps() {
+            return Err(BROKEN);
         }
         windows.calls += 1;
         let calls = windows.calls;
@@ -184,36 +198,88 @@ impl Records for Fake {
     }
 }
 
+impl Windows {
+    /// Whether certhook lives to do one more.
+    fn steps(&mut self) -> bool {
+        let lives = self.lives != Some(0);
+        self.lives = self.lives.map(|left| left.saturating_sub(1));
+        lives
+    }
+
+    fn at(&mut self, store: &str, hash: Thumbprint) -> Result<usize, Failure> {
+        let found = self.kept.iter().position(|kept| (kept.store, kept.hash) == (store, hash));
+        found.ok_or(Failure(2))
+    }
+
+    fn kept(&self, hash: Thumbprint) -> Option<&Kept> {
+        self.kept.iter().find(|kept| kept.hash == hash)
+    }
+}
+
+impl Journal for Fake {
+    fn keep(&mut self, records: &[Record]) -> Result<(), Problem> {
+        let mut windows = self.0.borrow_mut();
+        if !windows.steps() || windows.no_journal {
+            return Err(Problem::new("journal", "it cannot be written", "see why"));
+        }
+        windows.journal = records.to_vec();
+        Ok(())
+    }
+
+    fn kept(&mut self) -> Result<Vec<Record>, Problem> {
+        Ok(self.0.borrow().journal.clone())
+    }
+}
+
 impl Store for Fake {
-    fn import(&mut self, sealed: &Sealed) -> Result<(), Failure> {
+    fn import(&mut self, sealed: &Sealed) -> Result<bool, Failure> {
         let opened = crate::certificate::pfx::open(&sealed.pfx, &sealed.password).map_err(|_| Failure(86))?;
         let material = crate::certificate::Material::of_pem(&opened.full_chain, &opened.key).unwrap();
-        let kept = Kept::of_der(&material.certificates[0], None).unwrap();
+        let key = format!("of {}", sealed.hash);
+        let kept = Kept::of_der(&material.certificates[0], "My", key, None).unwrap();
         assert_eq!(kept.hash, sealed.hash);
-        self.0.borrow_mut().kept.insert(kept.hash, kept);
-        self.0.borrow_mut().log.push("import".to_owned());
+        let mut windows = self.0.borrow_mut();
+        windows.log.push("import".to_owned());
+        let is_new = windows.at("My", kept.hash).is_err();
+        if is_new {
+            windows.kept.push(kept);
+        }
+        Ok(is_new)
+    }
+
+    fn add_authority(&mut self, der: &[u8]) -> Result<(), Failure> {
+        let mut windows = self.0.borrow_mut();
+        if windows.full {
+            return Err(BROKEN);
+        }
+        windows.authorities.insert(der.to_vec());
         Ok(())
     }
 
     fn prove(&mut self, hash: Thumbprint) -> Result<(), Failure> {
         let mut windows = self.0.borrow_mut();
         windows.log.push("prove".to_owned());
-        let usable = windows.kept.contains_key(&hash) && !windows.unusable;
+        let usable = windows.at("My", hash).is_ok() && !windows.unusable;
         usable.then_some(()).ok_or(Failure(0x8009_0016))
     }
 
     fn list(&mut self) -> Result<Vec<Kept>, Failure> {
-        Ok(self.0.borrow().kept.values().cloned().collect())
+        Ok(self.0.borrow().kept.clone())
     }
 
-    fn mark(&mut self, hash: Thumbprint, mark: Option<Mark>) -> Result<(), Failure> {
-        self.0.borrow_mut().kept.get_mut(&hash).ok_or(Failure(2))?.mark = mark;
+    fn mark(&mut self, store: &str, hash: Thumbprint, mark: Mark) -> Result<(), Failure> {
+        let mut windows = self.0.borrow_mut();
+        let index = windows.at(store, hash)?;
+        windows.kept[index].mark = Some(mark);
         Ok(())
     }
 
-    fn remove(&mut self, hash: Thumbprint) -> Result<(), Failure> {
-        self.0.borrow_mut().log.push(format!("remove {}", hash.to_string().get(..2).unwrap()));
-        self.0.borrow_mut().kept.remove(&hash).map(drop).ok_or(Failure(2))
+    fn remove(&mut self, store: &str, hash: Thumbprint) -> Result<(), Failure> {
+        let mut windows = self.0.borrow_mut();
+        windows.log.push(format!("remove {}", hash.to_string().get(..2).unwrap()));
+        let index = windows.at(store, hash)?;
+        windows.kept.remove(index);
+        Ok(())
     }
 }
 

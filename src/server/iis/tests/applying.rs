@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::apply::{Undone, apply};
+use super::super::apply::{Journal as _, Undone, apply};
 use super::super::failure::NOT_THERE;
+use super::super::journal::{JournalFile, recover};
 use super::super::plan::{Change, Plan};
 use super::*;
 
@@ -35,7 +36,7 @@ fn sorted(mut records: Vec<Record>) -> Vec<Record> {
 }
 
 fn run(fake: &Fake, plan: &Plan) -> Result<(), Undone> {
-    apply(plan, &mut fake.clone())
+    apply(plan, &mut fake.clone(), &mut fake.clone())
 }
 
 #[test]
@@ -116,6 +117,76 @@ fn what_cannot_be_put_back_is_named() {
     fake.0.borrow_mut().failing = (3..100).filter(|n| !listings.contains(n)).map(|n| (n, false)).collect();
     let undone = run(&fake, &whole_plan()).unwrap_err();
     assert!(undone.problem.message.ends_with("; NOT as before: 0.0.0.0:443"), "{}", undone.problem);
+}
+
+#[test]
+fn wherever_it_ends_no_record_is_lost() {
+    let run_to_the_end = |by_netsh: bool| {
+        for lives in 0.. {
+            let fake = Fake::with(&old_records());
+            (fake.0.borrow_mut().updates, fake.0.borrow_mut().lives) = (false, Some(lives));
+            let done = run(&fake, &whole_plan()).is_ok();
+            let at_the_end = fake.records().len();
+            {
+                // Another process.
+                let mut windows = fake.0.borrow_mut();
+                (windows.lives, windows.read_only, windows.obedient) = (None, by_netsh, true);
+                windows.log.clear();
+            }
+            let back = recover(&mut fake.clone(), &mut fake.clone(), &mut fake.clone());
+            if by_netsh && at_the_end < old_records().len() {
+                // It has words for few of them.
+                assert!(back.is_err() || fake.log()[0].starts_with("netsh http add"), "{back:?}");
+                continue;
+            }
+            let back = back.unwrap();
+            for record in fake.records() {
+                let plan = whole_plan();
+                let mut wanted = plan.changes.iter().map(|change| &change.to).chain(&plan.additions);
+                assert!(old_records().contains(&record) || wanted.any(|wanted| *wanted == record), "{lives}");
+            }
+            for old in old_records() {
+                assert!(fake.records().iter().any(|record| record.key == old.key), "{lives}: {}", old.key);
+            }
+            assert_eq!(fake.0.borrow().journal, []);
+            assert_eq!(back.len(), fake.log().len());
+            if done {
+                return lives;
+            }
+        }
+        unreachable!()
+    };
+    // The journal, three times two, an addition, the journal.
+    assert_eq!(run_to_the_end(false), 9);
+    run_to_the_end(true);
+}
+
+#[test]
+fn nothing_is_deleted_that_the_journal_does_not_have() {
+    let fake = Fake::with(&old_records());
+    (fake.0.borrow_mut().updates, fake.0.borrow_mut().no_journal) = (false, true);
+    assert_eq!(run(&fake, &whole_plan()).unwrap_err().problem.code, "journal");
+    assert_eq!(fake.log(), [""; 0]);
+}
+
+#[test]
+fn the_journal_s_file_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records-iis.json");
+    let mut journal = JournalFile(path.clone());
+    assert_eq!(journal.kept().unwrap(), []);
+    journal.keep(&old_records()).unwrap();
+    // Half a file of an earlier time is in nobody's way.
+    std::fs::write(folder.path().join("records-iis.new"), "[").unwrap();
+    assert_eq!(journal.kept().unwrap(), old_records());
+    journal.keep(&old_records()[..1]).unwrap();
+    assert_eq!(journal.kept().unwrap(), old_records()[..1]);
+    journal.keep(&[]).unwrap();
+    journal.keep(&[]).unwrap();
+    assert!(!path.exists());
+    std::fs::write(&path, "[{").unwrap();
+    let problem = journal.kept().unwrap_err();
+    assert!(problem.code == "journal" && problem.message.contains("records-iis.json"), "{problem}");
 }
 
 proptest! {

@@ -1,8 +1,11 @@
 use super::super::plan::{Plan, Wanted, plan};
+use super::super::store::Earlier;
 use super::*;
 
 const NEW: u8 = 9;
 const OLD: u8 = 1;
+/// Of the same names, by another issuer.
+const DOUBTFUL: u8 = 4;
 
 /// One case: what there is and what is wanted.
 struct Case<'a> {
@@ -11,11 +14,21 @@ struct Case<'a> {
     bindings: &'a [&'a str],
     names: &'a str,
     central: bool,
+    create: bool,
+    taken: &'a [Key],
 }
 
 impl Default for Case<'_> {
     fn default() -> Self {
-        Self { records: Vec::new(), bound: &[], bindings: &[], names: "contoso.com", central: false }
+        Self {
+            records: Vec::new(),
+            bound: &[],
+            bindings: &[],
+            names: "contoso.com",
+            central: false,
+            create: false,
+            taken: &[],
+        }
     }
 }
 
@@ -23,13 +36,17 @@ impl Case<'_> {
     fn plan(&self) -> Plan {
         let bound: Vec<Bound> = self.bound.iter().map(|(text, flags)| bound(text, *flags)).collect();
         let bindings: Vec<Binding> = self.bindings.iter().map(|text| binding(text)).collect();
-        let (names, previous) = (names(self.names), BTreeSet::from([hash(OLD), hash(OLD + 1)]));
+        let names = names(self.names);
+        let (previous, doubtful) = ([hash(OLD), hash(OLD + 1)].into(), [hash(DOUBTFUL)].into());
+        let earlier = Earlier { previous, doubtful };
         let wanted = Wanted {
             bindings: &bindings,
             names: &names,
             hash: hash(NEW),
             store: "My",
-            previous: &previous,
+            earlier: &earlier,
+            taken: &self.taken.iter().cloned().collect(),
+            create: self.create,
             central: self.central,
         };
         let plan = plan(&self.records, &bound, &wanted);
@@ -58,6 +75,7 @@ impl Case<'_> {
 #[test]
 fn what_is_done_to_which_record() {
     let any = || ip("0.0.0.0:443");
+    let taken = [any()];
     let of = |hash_of: u8, key: Key| record(key, hash(hash_of));
     let foreign = |hash_of: u8, key: Key| Record { app: AppId([7; 16]), ..of(hash_of, key) };
     let table: Vec<(&str, Case<'_>, &[&str])> = vec![
@@ -196,11 +214,71 @@ fn what_is_done_to_which_record() {
         (
             "a binding that IIS does not have",
             Case { bindings: &["A/*:443:contoso.com", "A/192.0.2.7:443:"], ..Case::default() },
+            &["!contoso.com:443 no_binding", "!192.0.2.7:443 no_binding"],
+        ),
+        (
+            "a binding that IIS does not have, and that is to be made",
+            Case {
+                bindings: &["A/*:443:contoso.com", "A/192.0.2.7:443:", "A/*:443:contoso.com"],
+                create: true,
+                ..Case::default()
+            },
             &["+contoso.com:443", "+192.0.2.7:443", "@A/*:443:contoso.com true", "@A/192.0.2.7:443: false"],
         ),
         (
+            "a binding that IIS does not have, whose record is left",
+            Case {
+                records: vec![of(5, sni("contoso.com"))],
+                bindings: &["A/*:443:contoso.com"],
+                ..Case::default()
+            },
+            &["!contoso.com:443 no_binding"],
+        ),
+        (
+            "the same names by another issuer, inside",
+            Case {
+                records: vec![of(DOUBTFUL, ip("10.0.0.1:443")), of(OLD, sni("contoso.com"))],
+                bound: &[("A/10.0.0.1:443:", 0), ("A/*:443:contoso.com", 1)],
+                ..Case::default()
+            },
+            &["~contoso.com:443", "?other_issuer", "?hidden_record"],
+        ),
+        (
+            "the same names by another issuer, named",
+            Case {
+                records: vec![of(DOUBTFUL, sni("contoso.com"))],
+                bound: &[("A/*:443:contoso.com", 1)],
+                bindings: &["A/*:443:contoso.com"],
+                ..Case::default()
+            },
+            &["~contoso.com:443"],
+        ),
+        (
+            "another program's record of the earlier certificate, not named",
+            Case {
+                records: vec![foreign(OLD, sni("contoso.com")), of(OLD, any())],
+                bound: &[("A/*:443:", 0)],
+                ..Case::default()
+            },
+            &["~0.0.0.0:443", "?foreign_record"],
+        ),
+        (
+            "a record that another site names",
+            Case {
+                records: vec![of(OLD, sni("contoso.com")), of(OLD, any())],
+                taken: &taken,
+                ..Case::default()
+            },
+            &["~contoso.com:443"],
+        ),
+        (
+            "the central store's binding without a host",
+            Case { bound: &[("A/*:443:", 2)], bindings: &["A/*:443:"], central: true, ..Case::default() },
+            &["!0.0.0.0:443 no_host"],
+        ),
+        (
             "a binding that IIS does not have, of no site",
-            Case { bindings: &["*:443:contoso.com"], ..Case::default() },
+            Case { bindings: &["*:443:contoso.com"], create: true, ..Case::default() },
             &["!contoso.com:443 no_binding"],
         ),
         (
@@ -270,7 +348,29 @@ fn a_refusal_names_the_host_and_a_foreign_record_keeps_its_maker() {
     let (_, problem) = &case.plan().refused[0];
     assert!(problem.message.contains("fabrikam.com"), "{problem}");
     let foreign = Record { app: AppId([7; 16]), ..record(ip("0.0.0.0:443"), hash(OLD)) };
-    let plan = Case { records: vec![foreign], ..Case::default() }.plan();
+    let plan =
+        Case { records: vec![foreign], bindings: &["*:443:"], bound: &[("A/*:443:", 0)], ..Case::default() }
+            .plan();
     assert_eq!(plan.changes[0].to.app, AppId([7; 16]));
     assert!(!plan.nothing_to_do() && Case::default().plan().has_no_use());
+}
+
+#[test]
+fn a_new_record_has_the_flags_of_its_binding() {
+    // SNI, no HTTP/2, no OCSP stapling, no QUIC, no TLS 1.3, no old TLS: as `http.h` has them.
+    let table = [
+        (1, 0),
+        (1 | 4, 0x10),
+        (1 | 8, 0x80),
+        (1 | 16, 0x20),
+        (1 | 32, 0x40),
+        (1 | 64, 0x400),
+        (0xfd, 0x4f2),
+    ];
+    for (ssl_flags, flags) in table {
+        let bound = [("A/*:443:contoso.com", ssl_flags)];
+        let case = Case { bound: &bound, bindings: &["*:443:contoso.com"], ..Case::default() };
+        let [new] = &case.plan().additions[..] else { panic!("{ssl_flags}") };
+        assert_eq!(new.parameters.flags, flags, "{ssl_flags}");
+    }
 }

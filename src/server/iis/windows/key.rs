@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
+use std::fmt;
 use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::Foundation::GetLastError;
@@ -122,6 +123,16 @@ pub struct Container {
     kind: u32,
     is_of_machine: bool,
     spec: u32,
+}
+
+/// Equal where it is the same one.
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |wide: &[u16]| String::from_utf16_lossy(wide.strip_suffix(&[0]).unwrap_or(wide));
+        let whose = if self.is_of_machine { "machine" } else { "user" };
+        let (provider, name) = (text(&self.provider), text(&self.name));
+        write!(f, "{whose}/{provider}/{}/{}/{name}", self.kind, self.spec)
+    }
 }
 
 /// Where a certificate's key is; `None` where it has none.

@@ -10,7 +10,7 @@ use windows_sys::Win32::Security::Cryptography::{
     CERT_STORE_ADD_REPLACE_EXISTING_INHERIT_PROPERTIES, CERT_STORE_ADD_USE_EXISTING, CERT_STORE_CTRL_COMMIT,
     CERT_STORE_OPEN_EXISTING_FLAG, CERT_STORE_PROV_SYSTEM_W, CERT_STORE_READONLY_FLAG,
     CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB, CRYPT_KEY_FLAGS, CRYPT_MACHINE_KEYSET,
-    CertAddCertificateContextToStore, CertCloseStore, CertCompareCertificateName, CertControlStore,
+    CertAddCertificateContextToStore, CertAddEncodedCertificateToStore, CertCloseStore, CertControlStore,
     CertDeleteCertificateFromStore, CertDuplicateCertificateContext, CertEnumCertificatesInStore,
     CertFindCertificateInStore, CertFreeCertificateContext, CertGetCertificateContextProperty, CertOpenStore,
     CertSetCertificateContextProperty, HCERTSTORE, PFXImportCertStore, PKCS_7_ASN_ENCODING,
@@ -18,7 +18,7 @@ use windows_sys::Win32::Security::Cryptography::{
 };
 
 use super::super::failure::Failure;
-use super::super::store::{Kept, Mark, Sealed, Store};
+use super::super::store::{Kept, Mark, STORES, Sealed, Store};
 use super::key;
 use super::wide;
 use crate::certificate::Thumbprint;
@@ -47,20 +47,18 @@ impl MachineStore {
     }
 
     fn find(&self, hash: Thumbprint) -> Result<(Opened, Certificate), Failure> {
-        let store = self.open()?;
-        let certificate = store.find(hash).ok_or(Failure(CRYPT_E_NOT_FOUND.cast_unsigned()))?;
-        Ok((store, certificate))
+        find(self.name.name(), hash)
     }
 }
 
 impl Store for MachineStore {
-    fn import(&mut self, sealed: &Sealed) -> Result<(), Failure> {
+    fn import(&mut self, sealed: &Sealed) -> Result<bool, Failure> {
+        let there = self.find(sealed.hash);
         // A second import would leave the first one's key behind.
-        if self.find(sealed.hash).is_ok_and(|(_, there)| key::prove(there.0).is_ok()) {
-            return Ok(());
+        if there.as_ref().is_ok_and(|(_, there)| key::prove(there.0).is_ok()) {
+            return Ok(false);
         }
         let store = self.open()?;
-        let authorities = Opened::system("CA", 0)?;
         // Server 2016 and older refuse what they do not know.
         let imported = Opened::pfx(sealed, CRYPT_MACHINE_KEYSET | PKCS12_PREFER_CNG_KSP)
             .or_else(|_| Opened::pfx(sealed, CRYPT_MACHINE_KEYSET))?;
@@ -72,12 +70,16 @@ impl Store for MachineStore {
             key::remove(leaf.0);
             return Err(failure);
         }
-        for other in imported.all() {
-            if other.hash() != sealed.hash && !other.is_root() {
-                authorities.add(&other, CERT_STORE_ADD_USE_EXISTING)?;
-            }
-        }
-        Ok(())
+        Ok(there.is_err())
+    }
+
+    fn add_authority(&mut self, der: &[u8]) -> Result<(), Failure> {
+        let authorities = Opened::system("CA", 0)?;
+        let (how, length) = (CERT_STORE_ADD_USE_EXISTING, der.len() as u32);
+        // SAFETY: the store is open, the bytes are as long as is said, and nothing is asked back.
+        done(unsafe {
+            CertAddEncodedCertificateToStore(authorities.0, ENCODING, der.as_ptr(), length, how, null_mut())
+        })
     }
 
     fn prove(&mut self, hash: Thumbprint) -> Result<(), Failure> {
@@ -92,41 +94,55 @@ impl Store for MachineStore {
     }
 
     fn list(&mut self) -> Result<Vec<Kept>, Failure> {
-        // Whoever looks makes no store.
-        match Opened::system(self.name.name(), CERT_STORE_READONLY_FLAG | CERT_STORE_OPEN_EXISTING_FLAG) {
-            Ok(store) => Ok(store.all().filter_map(|certificate| certificate.kept()).collect()),
-            Err(Failure(ERROR_FILE_NOT_FOUND)) => Ok(Vec::new()),
-            Err(failure) => Err(failure),
+        let mut found = Vec::new();
+        for name in STORES {
+            if let Some(store) = Opened::to_look(name)? {
+                found.extend(store.all().filter_map(|certificate| certificate.kept(name)));
+            }
         }
+        Ok(found)
     }
 
-    fn mark(&mut self, hash: Thumbprint, mark: Option<Mark>) -> Result<(), Failure> {
-        let (_store, certificate) = self.find(hash)?;
-        let mut text = mark.map(|mark| mark.to_string().into_bytes());
-        let blob = text
-            .as_mut()
-            .map(|text| CRYPT_INTEGER_BLOB { cbData: text.len() as u32, pbData: text.as_mut_ptr() });
-        let value = blob.as_ref().map_or(null(), |blob| (&raw const *blob).cast());
-        // SAFETY: the certificate is held, and the text lives beyond the call; none takes the property away.
-        done(unsafe { CertSetCertificateContextProperty(certificate.0, MARK, 0, value) })
+    fn mark(&mut self, store: &str, hash: Thumbprint, mark: Mark) -> Result<(), Failure> {
+        let (_store, certificate) = find(store, hash)?;
+        let mut text = mark.to_string().into_bytes();
+        let blob = CRYPT_INTEGER_BLOB { cbData: text.len() as u32, pbData: text.as_mut_ptr() };
+        // SAFETY: the certificate is held, and the text lives beyond the call.
+        done(unsafe { CertSetCertificateContextProperty(certificate.0, MARK, 0, (&raw const blob).cast()) })
     }
 
-    fn remove(&mut self, hash: Thumbprint) -> Result<(), Failure> {
-        let (store, certificate) = self.find(hash)?;
-        let container = key::container(certificate.0);
-        let shared = store
-            .all()
-            .any(|other| other.hash() != hash && container.is_some() && key::container(other.0) == container);
+    fn remove(&mut self, store: &str, hash: Thumbprint) -> Result<(), Failure> {
+        let (opened, certificate) = find(store, hash)?;
+        let shared = is_shared(store, &certificate)?;
         // SAFETY: the call frees what it is given, so it is given one of its own.
         done(unsafe { CertDeleteCertificateFromStore(CertDuplicateCertificateContext(certificate.0)) })?;
         // At once, not when the last one lets go of it.
         // SAFETY: the store is open, and this takes nothing more.
-        done(unsafe { CertControlStore(store.0, 0, CERT_STORE_CTRL_COMMIT, null()) })?;
+        done(unsafe { CertControlStore(opened.0, 0, CERT_STORE_CTRL_COMMIT, null()) })?;
         if !shared {
             key::remove(certificate.0);
         }
         Ok(())
     }
+}
+
+fn find(store: &str, hash: Thumbprint) -> Result<(Opened, Certificate), Failure> {
+    let store = Opened::system(store, CERT_STORE_OPEN_EXISTING_FLAG)?;
+    let certificate = store.find(hash).ok_or(Failure(CRYPT_E_NOT_FOUND.cast_unsigned()))?;
+    Ok((store, certificate))
+}
+
+/// Whether its key is another's too, be that a copy of it in another store, or one that cannot be read.
+fn is_shared(store: &str, certificate: &Certificate) -> Result<bool, Failure> {
+    let (hash, container) = (certificate.hash(), key::container(certificate.0));
+    for name in STORES {
+        let Some(opened) = Opened::to_look(name)? else { continue };
+        let mut others = opened.all().filter(|other| name != store || other.hash() != hash);
+        if container.is_some() && others.any(|other| key::container(other.0) == container) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// An open store.
@@ -137,6 +153,14 @@ impl Opened {
         let (name, flags) = (wide(name), CERT_SYSTEM_STORE_LOCAL_MACHINE | flags);
         // SAFETY: this provider takes a name that ends with a zero.
         Self::of(unsafe { CertOpenStore(CERT_STORE_PROV_SYSTEM_W, 0, 0, flags, name.as_ptr().cast()) })
+    }
+
+    /// Whoever looks makes no store: `None` where there is none.
+    fn to_look(name: &str) -> Result<Option<Self>, Failure> {
+        match Self::system(name, CERT_STORE_READONLY_FLAG | CERT_STORE_OPEN_EXISTING_FLAG) {
+            Err(Failure(ERROR_FILE_NOT_FOUND)) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// In memory, but for the keys, which are kept.
@@ -200,18 +224,9 @@ impl Certificate {
         Thumbprint::of(self.der())
     }
 
-    /// It is its own issuer.
-    fn is_root(&self) -> bool {
-        // SAFETY: the certificate is held, and parsed.
-        unsafe {
-            let info = (*self.0).pCertInfo;
-            CertCompareCertificateName(ENCODING, &raw const (*info).Subject, &raw const (*info).Issuer) != 0
-        }
-    }
-
-    fn kept(&self) -> Option<Kept> {
-        key::container(self.0)?;
-        Kept::of_der(self.der(), self.mark()).ok()
+    fn kept(&self, store: &'static str) -> Option<Kept> {
+        let container = key::container(self.0)?;
+        Kept::of_der(self.der(), store, container.to_string(), self.mark()).ok()
     }
 
     fn mark(&self) -> Option<Mark> {

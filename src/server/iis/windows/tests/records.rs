@@ -1,5 +1,6 @@
-use super::super::super::apply::{Records as _, UpdateError, apply};
+use super::super::super::apply::{Records as _, Undone, UpdateError, apply};
 use super::super::super::failure::Failure;
+use super::super::super::journal::JournalFile;
 use super::super::super::plan::{Change, Plan};
 use super::super::super::record::{AppId, Key, Parameters, Record};
 use super::*;
@@ -50,6 +51,13 @@ fn filled(updates: bool) -> Option<Service> {
     Some(service)
 }
 
+fn run(service: &mut Service) -> Result<(), Undone> {
+    let mut journal = JournalFile(service.beside(".journal"));
+    let done = apply(&plan(), &mut service.service, &mut journal);
+    assert!(!journal.0.exists(), "it is there only in between");
+    done
+}
+
 fn sorted(mut records: Vec<Record>) -> Vec<Record> {
     records.sort_by_key(|record| record.key.clone());
     records
@@ -89,7 +97,7 @@ fn what_is_refused_has_its_number() {
 #[test]
 fn records_are_changed_in_place_and_keep_all_the_rest() {
     let Some(mut service) = filled(true) else { return };
-    apply(&plan(), &mut service.service).unwrap();
+    run(&mut service).unwrap();
     let log = ["update ip 0.0.0.0:443", "update sni shop.test:443", "set sni new.test:443"];
     assert_eq!(service.log(), log);
     let mut expected = all();
@@ -103,7 +111,7 @@ fn records_are_changed_in_place_and_keep_all_the_rest() {
 #[test]
 fn where_they_cannot_be_updated_they_are_deleted_and_set() {
     let Some(mut service) = filled(false) else { return };
-    apply(&plan(), &mut service.service).unwrap();
+    run(&mut service).unwrap();
     assert_eq!(service.log().iter().filter(|line| line.starts_with("delete")).count(), 2);
     let records = service.service.list().unwrap();
     let changed = records.iter().find(|record| record.key == sni("shop.test")).unwrap();
@@ -115,13 +123,13 @@ fn whichever_change_fails_the_records_are_as_before() {
     for updates in [true, false] {
         let Some(counted) = filled(updates) else { return };
         let mut service = counted;
-        apply(&plan(), &mut service.service).unwrap();
+        run(&mut service).unwrap();
         let changes = service.log().len();
         assert_eq!(changes, if updates { 3 } else { 5 });
         for number in 1..=changes {
             let mut service = filled(updates).unwrap();
             service.fail(number, 1450);
-            let undone = apply(&plan(), &mut service.service).unwrap_err();
+            let undone = run(&mut service).unwrap_err();
             assert!(undone.problem.message.contains("1450"), "{}", undone.problem);
             assert_eq!(sorted(service.service.list().unwrap()), sorted(all()), "{updates} {number}");
         }

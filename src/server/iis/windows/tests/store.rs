@@ -38,24 +38,28 @@ fn a_pfx_is_imported_found_by_its_thumbprint_marked_and_removed() {
             let word = "a \"word\"";
             let pfx = if aes { by_aes(&material, word) } else { seal(&material, word).unwrap() };
             let sealed = sealed(pfx, hash);
-            store.import(&sealed).unwrap_or_else(|error| panic!("{name:?}, AES {aes}: {error:?}"));
+            let is_new = store.import(&sealed);
+            assert!(is_new.unwrap_or_else(|error| panic!("{name:?}, AES {aes}: {error:?}")));
             let there = kept(&mut store, hash).unwrap();
             assert_eq!((there.leaf, there.mark), (material.leaf.clone(), None));
             // It is there already: no failure, and no second one.
-            store.import(&sealed).unwrap();
+            assert!(!store.import(&sealed).unwrap());
             assert_eq!(store.list().unwrap().iter().filter(|kept| kept.hash == hash).count(), 1);
+            assert_eq!(there.store, name.name());
+            for _ in 0..2 {
+                material.authorities().for_each(|der| store.add_authority(der).unwrap());
+            }
             let authorities = super::super::store::Opened::system("CA", 0).unwrap();
             assert!(authorities.find(Thumbprint::of(&material.certificates[1])).is_some());
-            for mark in
-                [Some(Mark::Replaced), Some(Mark::Proved("2026-01-02T03:04:05Z".parse().unwrap())), None]
-            {
-                let noted = store.mark(hash, mark);
+            let proved = Mark::Proved("2026-01-02T03:04:05Z".parse().unwrap());
+            for mark in [Mark::Imported, Mark::Replaced, proved, Mark::Left] {
+                let noted = store.mark(name.name(), hash, mark);
                 let told = kept(&mut store, hash).unwrap().mark;
-                assert!(noted.is_ok() && told == mark || wine::cannot_prove(PROPERTIES), "{told:?}");
+                assert!(noted.is_ok() && told == Some(mark) || wine::cannot_prove(PROPERTIES), "{told:?}");
             }
-            store.remove(hash).unwrap();
+            store.remove(name.name(), hash).unwrap();
             assert!(kept(&mut store, hash).is_none());
-            assert!(store.remove(hash).is_err() && store.prove(hash).is_err());
+            assert!(store.remove(name.name(), hash).is_err() && store.prove(hash).is_err());
         }
     }
 }
@@ -83,7 +87,7 @@ fn the_machines_key_signs() {
         let pfx = seal(&material(&pair), "a \"word\"").unwrap();
         store.import(&sealed(pfx, hash_of(&pair))).unwrap();
         let proved = store.prove(hash_of(&pair));
-        store.remove(hash_of(&pair)).unwrap();
+        store.remove("My", hash_of(&pair)).unwrap();
         proved.unwrap();
     }
 }

@@ -1,0 +1,26 @@
+//! Who issued a certificate.
+
+use std::fmt;
+
+use x509_parser::prelude::X509Certificate;
+
+/// Who issued a certificate, as far as that stays over its renewals: the organisations (O) of the issuer's name, or all
+/// of the name where it has none. An authority's intermediates come and go (R10, R11); an internal one is another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Issuer(String);
+
+impl Issuer {
+    pub(super) fn of(x509: &X509Certificate<'_>) -> Self {
+        let name = x509.issuer();
+        let organisations: Vec<&str> =
+            name.iter_organization().filter_map(|part| Some(part.as_str().ok()?.trim())).collect();
+        let said = organisations.join(", ");
+        Self(if said.is_empty() { name.to_string() } else { format!("O={said}") })
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
