@@ -52,10 +52,12 @@ use sites::Sites;
 pub const QUIET: Duration = Duration::from_millis(500);
 /// A reload waits no longer than this for a neighbour that is being written.
 pub const HOLD: Duration = Duration::from_secs(1);
-/// The least quiet after a finished site before its reload; more where reloads are slow.
-pub const LEAST_GATHER: Duration = Duration::from_millis(2);
-/// The share of a reload's time that the quiet before the next one takes: one 25th, 4 %.
+/// The quiet after one finished site before its reload: whoever renews several has begun the next by then.
+pub const LEAST_GATHER: Duration = Duration::from_micros(500);
+/// The share of a reload's time that the quiet takes once there are several: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
+/// A file event this young is followed by a reload at once: nobody else can have had the new set loaded.
+pub const FRESH: Duration = Duration::from_millis(500);
 /// After a reload old workers accept for a tenth of a second more (nginx); so long an old certificate on the
 /// wire is no reason for another reload.
 pub const OVERLAP: Duration = Duration::from_millis(300);

@@ -28,6 +28,8 @@ pub(super) struct Server {
     /// Sites that are being looked at, and when that began or their files were last touched: they may be
     /// half-written right now, or about to want the same reload.
     stirring: BTreeMap<SiteId, Instant>,
+    /// Asked when a set was new, it last served another: it does not load certificates by itself.
+    pub(super) loads_when_told: bool,
     /// How long a reload takes on this host, as last measured.
     pace: Duration,
     /// The sites that failed or await a load: the next load may help them.
@@ -49,6 +51,7 @@ impl Server {
             begun: None,
             loaded: None,
             stirring: BTreeMap::new(),
+            loads_when_told: false,
             pace: Duration::ZERO,
             unserved: BTreeSet::new(),
             draining: None,
@@ -73,8 +76,15 @@ impl Server {
         }
     }
 
+    /// Whether a fresh set is loaded without asking first what is served. Where reloads are spared the answer says how
+    /// long they may wait.
+    pub(super) fn loads_unasked(&self) -> bool {
+        let spared = self.setup.max_draining.is_some() || !self.setup.min_interval.is_zero();
+        self.loads_when_told && !spared
+    }
+
     fn gather(&self) -> Duration {
-        (self.pace / GATHER_SHARE).max(LEAST_GATHER)
+        if self.ready.len() < 2 { LEAST_GATHER } else { (self.pace / GATHER_SHARE).max(LEAST_GATHER) }
     }
 }
 

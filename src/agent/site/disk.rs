@@ -65,11 +65,14 @@ impl Agent {
             again.ask_wire |= ask_wire;
             return;
         }
+        // Its server was not told yet: nothing is known to be served but what was.
+        let as_it_was =
+            matches!(site.state, State::Current | State::Pending { .. }) || site.is_ready_for_new();
+        site.ask_wire |= ask_wire || !as_it_was;
         if site.state == State::Ready {
             self.withdraw(id);
         }
         let site = &mut self.sites[id];
-        site.ask_wire |= ask_wire || !matches!(site.state, State::Current | State::Pending { .. });
         site.state = State::Inspecting;
         self.schedule.set(Key::Site(id), now + LOOK_LIMIT);
         self.actions.push(Action::Inspect(id));
@@ -148,6 +151,10 @@ impl Agent {
         site.disk = Some(seen);
         if !new && clean && !site.ask_wire {
             self.settled(now, id);
+            return;
+        }
+        if site.is_fresh(now) && self.servers[site.server.0].loads_unasked() {
+            self.ready(now, id);
             return;
         }
         site.state = State::Probing;
