@@ -53,7 +53,7 @@ pub const QUIET: Duration = Duration::from_millis(500);
 /// A reload waits no longer than this for a neighbour that is being written.
 pub const HOLD: Duration = Duration::from_secs(1);
 /// The quiet after one finished site before its reload: whoever renews several has begun the next by then.
-pub const LEAST_GATHER: Duration = Duration::from_micros(500);
+pub const LEAST_GATHER: Duration = Duration::from_millis(1);
 /// The share of a reload's time that the quiet takes once there are several: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
 /// A file event this young is followed by a reload at once: nobody else can have had the new set loaded.

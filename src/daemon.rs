@@ -340,10 +340,16 @@ async fn hang_up(signal: Option<&mut RereadSignal>) {
     }
 }
 
+/// The timer counts whole milliseconds, upwards: for less than one it would wait for two. That is where a reload's
+/// delay would come from, so the loop turns instead.
 async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
+    const COARSE: Duration = Duration::from_millis(1);
+    let Some(at) = deadline else { return std::future::pending().await };
+    if at > Instant::now() + COARSE {
+        return sleep_until(at.into()).await;
+    }
+    while Instant::now() < at {
+        tokio::task::yield_now().await;
     }
 }
 
