@@ -4,6 +4,7 @@
 mod claim;
 mod follow;
 mod give;
+mod looks;
 mod perform;
 mod record;
 mod reload;
@@ -36,6 +37,7 @@ use crate::watch::{Hint, Topic, Watcher};
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
+use looks::Looks;
 use reread::Next;
 use sending::courier;
 use waiters::Waiters;
@@ -146,7 +148,10 @@ struct Daemon {
     news: mpsc::UnboundedReceiver<News>,
     ledger: Arc<Ledger>,
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
+    looks: Looks,
     probes: Arc<Semaphore>,
+    /// For sites that were just renewed.
+    urgent_probes: Arc<Semaphore>,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
     waiters: Waiters,
@@ -190,7 +195,9 @@ impl Daemon {
             shared,
             changes: watch::Sender::new(0),
             outlets: None,
+            looks: Looks::default(),
             probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+            urgent_probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             manager: Manager::default(),
@@ -265,6 +272,9 @@ impl Daemon {
                 crate::crash::arm();
                 crate::crash::point("hinted");
                 self.feed(Event::Look(site, cause));
+                if self.looks.hurry(site) {
+                    self.begin_look(site);
+                }
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");

@@ -158,6 +158,11 @@ impl Site {
         self.disk.as_ref()
     }
 
+    /// The last file event, if there was one.
+    pub fn touched(&self) -> Option<Instant> {
+        self.touched
+    }
+
     /// What the ledger has.
     pub fn last_recorded(&self) -> Option<&Recorded> {
         self.recorded.as_ref()

@@ -32,7 +32,7 @@ impl Agent {
                 site.unclosed = cause == Cause::Writing;
             }
         }
-        self.stir(now, id);
+        self.stir(now, id, matches!(cause, Cause::Changed | Cause::Writing));
         if cause == Cause::Writing {
             self.writing_goes_on(now, id);
         } else {

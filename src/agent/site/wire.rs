@@ -124,7 +124,8 @@ impl Agent {
         self.want_reload(now, id, whole);
     }
 
-    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId, mark: Option<Mark>) {
+    /// The wire is asked at once, or only when no old worker accepts any more.
+    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId, mark: Option<Mark>, at_once: bool) {
         let timeout = self.servers[self.sites[id].server.0].setup.verify_timeout;
         let site = &mut self.sites[id];
         let set = site.disk.as_ref().map(|disk| disk.bundle.set);
@@ -133,7 +134,11 @@ impl Agent {
             Reloaded { set, at: now, times: before.saturating_add(1), mark }
         });
         site.state = State::Verifying { since: now, until: now + timeout, shown: None };
-        self.actions.push(Action::Probe(id));
+        if at_once {
+            self.actions.push(Action::Probe(id));
+        } else {
+            self.schedule.set(Key::Site(id), now + ACCEPTED);
+        }
     }
 
     fn after_reload(

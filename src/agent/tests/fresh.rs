@@ -90,3 +90,38 @@ fn a_server_that_loads_by_itself_is_asked_each_time() {
     assert_eq!(world.reloads.len(), 1, "and so is this");
     world.assert_settled();
 }
+
+#[test]
+fn a_look_that_nothing_called_for_holds_up_nobody_for_long() {
+    let mut world = renewed_once(2);
+    world.run(SECOND * 10);
+    // It never ends.
+    world.hangs = true;
+    world.event(Event::Look(SiteId(1), Cause::Asked));
+    world.hangs = false;
+    let begun = world.now;
+    world.write(0, 3);
+    world.run(SECOND);
+    let waited = world.reloads[1] - begun;
+    assert!((SCAN_HOLD..SCAN_HOLD + MS * 10).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn of_a_hundred_only_the_first_few_are_asked_before_the_old_workers_are_gone() {
+    let mut world = renewed_once(100);
+    world.run(SECOND * 10);
+    world.probes = 0;
+    for site in 0..100 {
+        world.write(site, 3);
+    }
+    world.overlap = MS * 100;
+    while world.reloads.len() < 2 {
+        world.run(MS);
+    }
+    world.run(ACCEPTED - MS * 10);
+    assert!((1..=100).contains(&world.probes), "{} handshakes", world.probes);
+    world.run(SECOND);
+    assert_eq!(world.reloads.len(), 2);
+    world.assert_settled();
+    assert!(world.probes <= 100 + 200, "two of each beside: {}", world.probes);
+}
