@@ -153,11 +153,16 @@ impl Agent {
             self.settled(now, id);
             return;
         }
+        if !new {
+            // What is unchanged hardly wants a reload: nobody's waits for the answer.
+            self.calm(now, id);
+        }
+        let site = &self.sites[id];
         if site.is_fresh(now) && self.servers[site.server.0].loads_unasked() {
             self.ready(now, id);
             return;
         }
-        site.state = State::Probing;
+        self.sites[id].state = State::Probing;
         self.actions.push(Action::Probe(id));
     }
 
