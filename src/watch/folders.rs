@@ -12,7 +12,7 @@ use crate::problem::Problem;
 pub(super) struct Folders {
     /// `None` where the system gives no events at all.
     pub(super) events: Option<RecommendedWatcher>,
-    known: HashMap<Node, Folder>,
+    pub(super) known: HashMap<Node, Folder>,
     /// Why the system did not take a watch.
     refused: BTreeMap<Node, Problem>,
     /// Those that are silent or refused.
@@ -21,7 +21,7 @@ pub(super) struct Folders {
     wanted: BTreeMap<Node, bool>,
 }
 
-struct Folder {
+pub(super) struct Folder {
     identity: Identity,
     users: u32,
     watch: Watch,
@@ -185,16 +185,6 @@ impl Folders {
     /// Why a watch was refused, if one was.
     pub(super) fn problem(&self) -> Option<&Problem> {
         self.refused.values().next()
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_watched(&self, node: Node) -> bool {
-        self.known.contains_key(&node)
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
     }
 }
 

@@ -19,8 +19,8 @@ const NOTHING: Node = Node(u32::MAX);
 pub(super) struct Tree {
     nodes: Vec<Entry>,
     free: Vec<Node>,
-    children: BTreeMap<(Node, u32), Node>,
-    names: Names,
+    pub(super) children: BTreeMap<(Node, u32), Node>,
+    pub(super) names: Names,
 }
 
 struct Entry {
@@ -139,17 +139,12 @@ impl Tree {
         names.iter().rev().for_each(|name| path.push(&**name));
         path
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> (usize, usize) {
-        (self.children.len(), self.names.numbers.len())
-    }
 }
 
 /// Names by number: thousands of folders have a `fullchain.pem`.
 #[derive(Default)]
-struct Names {
-    numbers: HashMap<Name, u32>,
+pub(super) struct Names {
+    pub(super) numbers: HashMap<Name, u32>,
     names: Vec<(Name, u32)>,
     free: Vec<u32>,
 }

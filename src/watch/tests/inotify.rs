@@ -66,7 +66,7 @@ impl Bench {
 
     fn is_watched(&self, name: &str) -> bool {
         let node = lock(&self.watcher.shared).interest.tree.find(&self.path(name));
-        node.is_some_and(|node| self.watcher.folders.is_watched(node))
+        node.is_some_and(|node| self.watcher.folders.known.contains_key(&node))
     }
 
     /// The hints of everything that was done so far; each is followed by a look, as the daemon does.
