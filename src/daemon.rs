@@ -278,9 +278,7 @@ impl Daemon {
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");
-                for site in self.sites.keys() {
-                    self.watcher.rearm(Topic::Site(*site));
-                }
+                self.watcher.rearm_all(self.sites.keys().copied().map(Topic::Site));
                 self.discover_all();
                 self.feed(Event::LookAtAll(Cause::Missed));
             }

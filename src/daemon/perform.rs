@@ -34,6 +34,12 @@ impl Daemon {
         if !is_tick || !actions.is_empty() {
             self.changed();
         }
+        // Arm, then look.
+        let looked_at = actions.iter().filter_map(|action| match action {
+            Action::Inspect(id) => Some(Topic::Site(*id)),
+            _ => None,
+        });
+        self.watcher.rearm_all(looked_at);
         for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);
@@ -48,8 +54,6 @@ impl Daemon {
         let results = self.result_sender.clone();
         match action {
             Action::Inspect(id) => {
-                // Arm, then look.
-                self.watcher.rearm(Topic::Site(id));
                 if self.looks.wanted(id, self.was_touched(id)) {
                     self.begin_look(id);
                 }

@@ -310,15 +310,18 @@ pub struct Identity {
 
 /// The identity of what is at `path`, links not followed; `None` where there is nothing.
 pub fn identity(path: &Path) -> Option<Identity> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+    std::fs::symlink_metadata(path).as_ref().map(identity_of).ok()
+}
+
+fn identity_of(metadata: &std::fs::Metadata) -> Identity {
+    Identity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A folder, told from another of its path.
+    Folder(Identity),
     /// A link, and where it leads.
     Link(PathBuf),
     /// Anything else, or nothing.
@@ -328,7 +331,7 @@ pub enum Kind {
 /// What is at `path`, links not followed.
 pub fn kind(path: &Path) -> Kind {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Kind::Folder,
+        Ok(metadata) if metadata.is_dir() => Kind::Folder(identity_of(&metadata)),
         Ok(metadata) if metadata.is_symlink() => std::fs::read_link(path).map_or(Kind::Other, Kind::Link),
         _ => Kind::Other,
     }
