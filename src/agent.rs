@@ -52,10 +52,15 @@ use sites::Sites;
 pub const QUIET: Duration = Duration::from_millis(500);
 /// A reload waits no longer than this for a neighbour that is being written.
 pub const HOLD: Duration = Duration::from_secs(1);
-/// The least quiet after a finished site before its reload; more where reloads are slow.
-pub const LEAST_GATHER: Duration = Duration::from_millis(2);
-/// The share of a reload's time that the quiet before the next one takes: one 25th, 4 %.
+/// As [`HOLD`], for a neighbour that is looked at although nothing is known to have changed: of ten thousand sites at
+/// a start hardly any needs the same reload.
+pub const SCAN_HOLD: Duration = Duration::from_millis(100);
+/// The quiet after one finished site before its reload: whoever renews several has begun the next by then.
+pub const LEAST_GATHER: Duration = Duration::from_millis(1);
+/// The share of a reload's time that the quiet takes once there are several: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
+/// A file event this young is followed by a reload at once: nobody else can have had the new set loaded.
+pub const FRESH: Duration = Duration::from_millis(500);
 /// After a reload old workers accept for a tenth of a second more (nginx); so long an old certificate on the
 /// wire is no reason for another reload.
 pub const OVERLAP: Duration = Duration::from_millis(300);
@@ -70,6 +75,10 @@ pub const LAST_RETRY: Duration = Duration::from_secs(300);
 /// The second of the two handshakes that prove a certificate comes at least so long after the reload: by then
 /// nginx's old workers no longer accept.
 pub const ACCEPTED: Duration = Duration::from_millis(120);
+
+/// So many sites of one reload are asked for at once; the rest when the old workers are gone, lest a hundred ask them
+/// again and again while the new ones are wanted.
+pub const FIRST_ASKED: usize = 4;
 
 /// How old a count of workers may be for a reload to rely on it.
 pub const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -404,7 +413,7 @@ impl Agent {
             }
             // Who was reloaded in vain is not reloaded for this: two of them would go on for ever.
             if matches!(site.state, State::Waiting { .. } | State::Awaiting { .. }) {
-                self.stir(now, id);
+                self.stir(now, id, false);
                 self.look_now(now, id, true);
             }
         }

@@ -5,6 +5,7 @@ mod acting;
 mod claim;
 mod follow;
 mod give;
+mod looks;
 mod perform;
 mod record;
 mod reload;
@@ -38,6 +39,7 @@ use acting::Acting;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
+use looks::Looks;
 use reread::Next;
 use sending::courier;
 use waiters::Waiters;
@@ -150,7 +152,10 @@ struct Daemon {
     news: mpsc::UnboundedReceiver<News>,
     ledger: Arc<Ledger>,
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
+    looks: Looks,
     probes: Arc<Semaphore>,
+    /// For sites that were just renewed.
+    urgent_probes: Arc<Semaphore>,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
     waiters: Waiters,
@@ -193,7 +198,9 @@ impl Daemon {
             shared,
             changes: watch::Sender::new(0),
             outlets: None,
+            looks: Looks::default(),
             probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+            urgent_probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             manager: Manager::default(),
@@ -268,12 +275,13 @@ impl Daemon {
                 crate::crash::arm();
                 crate::crash::point("hinted");
                 self.feed(Event::Look(site, cause));
+                if self.looks.hurry(site) {
+                    self.begin_look(site);
+                }
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");
-                for site in self.sites.keys() {
-                    self.watcher.rearm(Topic::Site(*site));
-                }
+                self.watcher.rearm_all(self.sites.keys().copied().map(Topic::Site));
                 self.discover_all();
                 self.feed(Event::LookAtAll(Cause::Missed));
             }
@@ -353,10 +361,16 @@ async fn hang_up(signal: Option<&mut RereadSignal>) {
     }
 }
 
+/// The timer counts whole milliseconds, upwards: for less than one it would wait for two. That is where a reload's
+/// delay would come from, so the loop turns instead.
 async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
+    const COARSE: Duration = Duration::from_millis(1);
+    let Some(at) = deadline else { return std::future::pending().await };
+    if at > Instant::now() + COARSE {
+        return sleep_until(at.into()).await;
+    }
+    while Instant::now() < at {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! A server that reads through the link can never meet half a set, whoever writes the source and however slowly;
 //! and what was published last stays when the source breaks or goes. Folders are for their owner alone (0700),
-//! files too (0600). What is begun and not finished is left beside and removed later.
+//! files too (0600). What is begun and not finished is left beside and removed later. An ordinary folder that stood
+//! in a link's place, for the server to start with, is kept as `.before-NAME`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -135,12 +136,29 @@ impl Stage {
     fn swap(&self, target: &Path) -> io::Result<()> {
         let new = self.folder.join(format!(".link-{}-{}", self.name, unique()));
         platform::make_link(target, &new)?;
-        if let Err(error) = std::fs::rename(&new, self.link()) {
+        let swapped = match std::fs::rename(&new, self.link()) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => self.take_place(&new),
+            done => done,
+        };
+        if let Err(error) = swapped {
             // It leads somewhere, but nobody follows it.
             let _ = std::fs::remove_file(&new);
             return Err(error);
         }
         platform::sync_folder(&self.folder)
+    }
+
+    /// Somebody put a folder there by hand, so that the server could start: it makes way, in one step too.
+    fn take_place(&self, new: &Path) -> io::Result<()> {
+        let before = self.folder.join(format!(".before-{}", self.name));
+        if before.symlink_metadata().is_ok() {
+            let message = format!("a folder stands there, and {} too: remove one", before.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        platform::exchange(new, &self.link())?;
+        std::fs::rename(new, &before)?;
+        tracing::info!(copy = self.name, folder = %before.display(), "the folder that stood there is kept");
+        Ok(())
     }
 }
 

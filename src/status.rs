@@ -254,23 +254,31 @@ impl Report {
     /// # Errors
     /// [`LedgerError`]
     pub fn of(ledger: Option<&Ledger>, leaf: Option<&Fingerprint>) -> Result<Self, LedgerError> {
-        let (Some(ledger), Some(leaf)) = (ledger, leaf) else { return Ok(Self::none()) };
-        let Some(report) = ledger.report_of(leaf)? else { return Ok(Self::none()) };
+        let report = match (ledger, leaf) {
+            (Some(ledger), Some(leaf)) => ledger.report_of(leaf)?,
+            _ => None,
+        };
+        Ok(Self::told(report))
+    }
+
+    /// How a report of the ledger's is told.
+    pub fn told(report: Option<crate::ledger::Report>) -> Self {
+        let Some(report) = report else { return Self::none() };
         let state = match report.state {
             // Nothing is to be told of it, as far as is known.
-            ReportState::Unasked | ReportState::Known => return Ok(Self::none()),
+            ReportState::Unasked | ReportState::Known => return Self::none(),
             ReportState::Pending => "pending",
             ReportState::Delivered => "delivered",
             ReportState::Held => "held",
         };
-        Ok(Self {
+        Self {
             state: state.to_owned(),
             remote_create_date: Some(report.remote_create_date),
             attempts: report.attempts,
             next_attempt_at: (report.state == ReportState::Pending)
                 .then(|| whole_seconds(report.next_attempt_at)),
             error: report.error.map(|(_, words)| words),
-        })
+        }
     }
 }
 

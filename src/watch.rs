@@ -5,21 +5,32 @@
 //! in the nearest one above it. A watch that may have gone with its folder is made anew, even if the folder
 //! that stands there now looks the same: file systems give an inode number away again at once. Where events
 //! cannot be had, [`Watcher::poll`] compares signatures.
+//!
+//! Cost grows with what changed: what a change concerns is found below its path, not kept for each path above.
 
+mod folders;
+mod interest;
 mod trail;
+mod tree;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{EventKind, RecommendedWatcher, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Cause, ServerId, SiteId};
 use crate::platform::{self, Signature};
 use crate::problem::Problem;
-use trail::Folder;
+use folders::Folders;
+use interest::{ANY, Interest};
+use trail::{Seen, Way};
+use tree::Node;
+
+/// So many are gone over together: enough to share what is above them, and few enough to need little room.
+const AT_ONCE: usize = 1000;
 
 /// Whose files they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,56 +52,53 @@ pub enum Hint {
     Lost,
 }
 
-/// What is shared with the thread that reads events.
+/// What is shared with the thread that reads events. It is never held while a watch is added: that thread adds them.
 #[derive(Default)]
 struct Shared {
-    /// The paths whose change concerns somebody, as they are compared; [`ANY`] in a folder stands for all that is in it.
-    interest: HashMap<PathBuf, Vec<Topic>>,
-    /// Those of them that were removed or renamed away, until [`Watcher::rearm`] takes them.
+    interest: Interest,
+    /// What was removed or renamed away, as it is compared, until [`Watcher::rearm`] takes it.
     gone: HashSet<PathBuf>,
     /// Events were lost: any of them may be gone.
     any_gone: bool,
 }
 
-/// The name that stands for any in a folder.
-const ANY: &str = "*";
-
 /// Watches the files of all sites and servers.
 pub struct Watcher {
-    /// `None` where the system gives no events at all.
-    events: Option<RecommendedWatcher>,
     shared: Arc<Mutex<Shared>>,
     followed: HashMap<Topic, Followed>,
-    folders: HashMap<PathBuf, WatchedFolder>,
+    folders: Folders,
+    /// Those whose folders give no events.
+    polled: HashMap<Topic, Vec<Option<Signature>>>,
     /// Why there are no events at all.
     no_events: Option<Problem>,
 }
 
-/// One topic's files.
+/// One topic's files, what the ways to them end at, and what is heard of, each held.
+#[derive(Default)]
 struct Followed {
-    files: Vec<PathBuf>,
-    entries: Vec<PathBuf>,
-    folders: Vec<Folder>,
-    /// `Some` while the folders give no events.
-    polled: Option<Vec<Option<Signature>>>,
+    nodes: Box<[Node]>,
+    files: u32,
+    ends: u32,
 }
 
-struct WatchedFolder {
-    identity: trail::Identity,
-    users: usize,
-    watch: Watch,
-}
+impl Followed {
+    fn new(files: &[Node], way: &Way) -> Self {
+        let nodes = [files, &way.ends, &way.heard].concat().into();
+        // There are no more of them than nodes.
+        Self { nodes, files: files.len() as u32, ends: way.ends.len() as u32 }
+    }
 
-#[derive(Clone, PartialEq, Eq)]
-enum Watch {
-    /// Events come.
-    Armed,
-    /// The file system gives none.
-    Silent,
-    /// The system did not take the watch; it is asked again at each look.
-    Refused(Problem),
-    /// It may have gone with the folder that stood there.
-    Gone,
+    fn files(&self) -> &[Node] {
+        &self.nodes[..self.files as usize]
+    }
+
+    fn ends(&self) -> &[Node] {
+        &self.nodes[self.files as usize..(self.files + self.ends) as usize]
+    }
+
+    fn heard(&self) -> &[Node] {
+        &self.nodes[(self.files + self.ends) as usize..]
+    }
 }
 
 impl Watcher {
@@ -105,69 +113,71 @@ impl Watcher {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(no_events(&error))),
         };
-        Self { events, shared, followed: HashMap::new(), folders: HashMap::new(), no_events }
+        let folders = Folders::new(events);
+        Self { shared, followed: HashMap::new(), folders, polled: HashMap::new(), no_events }
     }
 
     /// Watches files, and whatever is in some folders, in place of what was watched for `topic`.
     pub fn follow(&mut self, topic: Topic, mut files: Vec<PathBuf>, folders: &[PathBuf]) {
         files.extend(folders.iter().map(|folder| folder.join(ANY)));
-        if self.followed.get(&topic).is_some_and(|followed| followed.files == files) {
-            return self.rearm(topic);
+        self.follow_all([(topic, files)]);
+    }
+
+    /// Watches the files of many, each in place of what was watched for it. What is above several of them is looked
+    /// at once.
+    pub fn follow_all(&mut self, wanted: impl IntoIterator<Item = (Topic, Vec<PathBuf>)>) {
+        let mut wanted = wanted.into_iter().peekable();
+        while wanted.peek().is_some() {
+            let some: Vec<Topic> =
+                wanted.by_ref().take(AT_ONCE).map(|(topic, files)| self.enter(topic, &files)).collect();
+            self.arm(some);
         }
-        self.forget(topic);
-        self.followed
-            .insert(topic, Followed { files, entries: Vec::new(), folders: Vec::new(), polled: None });
-        self.rearm(topic);
     }
 
     /// Watches nothing for `topic` any more.
     pub fn forget(&mut self, topic: Topic) {
+        self.polled.remove(&topic);
         if let Some(followed) = self.followed.remove(&topic) {
-            self.with_interest(|interest| withdraw(interest, topic, &followed.entries));
-            self.release(&followed.folders);
+            let mut shared = lock(&self.shared);
+            for node in followed.heard() {
+                shared.interest.withdraw(*node, topic);
+            }
+            drop(shared);
+            self.release(&followed);
         }
     }
 
     /// Sees whether links or folders on the way to the files have changed, and watches the new ones.
     /// To be called before each look: arm, then look.
     pub fn rearm(&mut self, topic: Topic) {
-        self.note_gone();
-        // Whatever changes while a watch is added is seen by going over it once more.
-        for turn in 0..8 {
-            let Some(followed) = self.followed.get(&topic) else { return };
-            let (entries, folders) = trail::of_all(&followed.files);
-            let wanting = |folder: &Folder| match self.folders.get(&folder.path).map(|known| &known.watch) {
-                Some(Watch::Gone) => true,
-                Some(Watch::Refused(_)) => turn == 0,
-                _ => false,
-            };
-            if entries == followed.entries && folders == followed.folders && !folders.iter().any(wanting) {
-                return;
-            }
-            self.enter(topic, entries, folders);
+        self.arm(vec![topic]);
+    }
+
+    /// The same for many. What is above several of them is looked at once.
+    pub fn rearm_all(&mut self, topics: impl IntoIterator<Item = Topic>) {
+        let mut topics = topics.into_iter().peekable();
+        while topics.peek().is_some() {
+            let some = topics.by_ref().take(AT_ONCE).collect();
+            self.arm(some);
         }
     }
 
     /// What keeps events from coming, if anything; polling goes on.
     pub fn problem(&self) -> Option<&Problem> {
-        let refused = self.folders.values().find_map(|folder| match &folder.watch {
-            Watch::Refused(problem) => Some(problem),
-            _ => None,
-        });
-        self.no_events.as_ref().or(refused)
+        self.no_events.as_ref().or(self.folders.problem())
     }
 
     /// How many sites and servers are polled.
     pub fn polled(&self) -> usize {
-        self.followed.values().filter(|followed| followed.polled.is_some()).count()
+        self.polled.len()
     }
 
     /// What is polled and changed since the last call.
     pub fn poll(&mut self) -> Vec<Topic> {
         let mut changed = Vec::new();
-        for (topic, followed) in &mut self.followed {
-            let Some(known) = &mut followed.polled else { continue };
-            let now = signatures(&followed.files);
+        for (topic, known) in &mut self.polled {
+            let Some(followed) = self.followed.get(topic) else { continue };
+            let now = signatures(&files_of(followed, &self.shared));
             if now != *known {
                 *known = now;
                 changed.push(*topic);
@@ -176,123 +186,130 @@ impl Watcher {
         changed
     }
 
-    fn note_gone(&mut self) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let any_gone = std::mem::take(&mut shared.any_gone);
-        let gone = std::mem::take(&mut shared.gone);
+    /// Takes a topic up, if its files are not known already.
+    fn enter(&mut self, topic: Topic, files: &[PathBuf]) -> Topic {
+        let mut shared = lock(&self.shared);
+        let tree = &mut shared.interest.tree;
+        let files: Vec<Node> = files.iter().map(|file| tree.make(file)).collect();
+        if self.followed.get(&topic).is_some_and(|followed| followed.files() == files) {
+            return topic;
+        }
+        files.iter().for_each(|file| tree.hold(*file));
         drop(shared);
-        if gone.is_empty() && !any_gone {
-            return;
-        }
-        for (path, folder) in &mut self.folders {
-            // With a folder go the watches of all below it.
-            let path = platform::as_compared(path);
-            let is_gone = any_gone || path.ancestors().any(|above| gone.contains(above));
-            if is_gone && folder.watch == Watch::Armed {
-                folder.watch = Watch::Gone;
-            }
-        }
+        self.forget(topic);
+        let nowhere = Way { ends: Vec::new(), heard: Vec::new() };
+        self.followed.insert(topic, Followed::new(&files, &nowhere));
+        topic
     }
 
-    fn enter(&mut self, topic: Topic, entries: Vec<PathBuf>, folders: Vec<Folder>) {
-        let Some(followed) = self.followed.get_mut(&topic) else { return };
-        let old_entries = std::mem::replace(&mut followed.entries, entries.clone());
-        let old_folders = std::mem::replace(&mut followed.folders, folders.clone());
-        // Before the watches: that a folder goes while it is being watched must not be missed.
-        self.with_interest(|interest| {
-            withdraw(interest, topic, &old_entries);
-            for entry in entries {
-                interest.entry(platform::as_compared(&entry).into_owned()).or_default().push(topic);
-            }
-        });
-        let mut silent = self.events.is_none();
-        for folder in &folders {
-            silent |= !self.arm(folder);
-        }
-        if let Some(followed) = self.followed.get_mut(&topic) {
-            followed.polled = match (silent, followed.polled.take()) {
-                (false, _) => None,
-                (true, Some(known)) => Some(known),
-                (true, None) => Some(signatures(&followed.files)),
-            };
-        }
-        self.release(&old_folders);
-    }
-
-    fn with_interest(&self, change: impl FnOnce(&mut HashMap<PathBuf, Vec<Topic>>)) {
-        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).interest);
-    }
-
-    /// One more user of a folder; whether it gives events.
-    fn arm(&mut self, folder: &Folder) -> bool {
-        let known = self.folders.get_mut(&folder.path);
-        if let Some(known) = known {
-            known.users += 1;
-            if known.identity == folder.identity && known.watch == Watch::Armed {
-                return true;
-            }
-            known.identity = folder.identity;
-        }
-        let replaced = self.folders.contains_key(&folder.path);
-        let watch = self.add_watch(&folder.path, replaced);
-        let gives_events = matches!(watch, Watch::Armed | Watch::Gone);
-        match self.folders.get_mut(&folder.path) {
-            Some(known) => known.watch = watch,
-            None => {
-                let known = WatchedFolder { identity: folder.identity, users: 1, watch };
-                self.folders.insert(folder.path.clone(), known);
+    fn arm(&mut self, topics: Vec<Topic>) {
+        self.note_gone();
+        let mut moved = topics.clone();
+        // Whatever changes while a watch is added is seen by going over it once more.
+        for turn in 0..8 {
+            let old = self.walk(&moved, turn == 0);
+            let shared = lock(&self.shared);
+            let paths = self.folders.wanted().map(|node| shared.interest.tree.path(node)).collect();
+            drop(shared);
+            self.folders.arm(paths);
+            moved = old.into_iter().map(|(topic, old)| (topic, self.release(&old)).0).collect();
+            if moved.is_empty() {
+                break;
             }
         }
-        gives_events
+        topics.into_iter().for_each(|topic| self.note_polled(topic));
     }
 
-    fn add_watch(&mut self, folder: &Path, replaced: bool) -> Watch {
-        let Some(events) = &mut self.events else { return Watch::Silent };
-        if replaced {
-            // The old watch went with the old folder, or looks at where it was moved to.
-            let _ = events.unwatch(folder);
-        }
-        if !platform::gives_events(folder) {
-            return Watch::Silent;
-        }
-        match events.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => Watch::Armed,
-            // The next walk sees whether it is back; later on the folder above tells.
-            Err(error) if is_missing(&error) => Watch::Gone,
-            Err(error) => {
-                if !replaced {
-                    tracing::warn!(folder = %folder.display(), %error, "a folder cannot be watched and is polled");
-                }
-                Watch::Refused(cannot_watch(folder, &error))
+    /// Goes over the ways to the files; what they were where something is to be watched.
+    fn walk(&mut self, topics: &[Topic], first: bool) -> Vec<(Topic, Followed)> {
+        let mut seen = Seen::default();
+        let mut moved = Vec::new();
+        for topic in topics {
+            let Some(followed) = self.followed.get_mut(topic) else { continue };
+            // For one at a time: whoever reads events waits.
+            let mut shared = lock(&self.shared);
+            let Interest { tree, .. } = &mut shared.interest;
+            let waits = |folder, identity| first && self.folders.lacks(folder, identity, first);
+            let way = Way::to(followed.files(), tree, &mut seen, &waits);
+            let passed: Vec<_> = tree
+                .folders_of(&way.ends)
+                .into_iter()
+                .filter_map(|folder| Some((folder, seen.identity(folder)?)))
+                .collect();
+            let lacks = passed.iter().any(|(folder, identity)| self.folders.lacks(*folder, *identity, first));
+            if !lacks && way.ends == followed.ends() && way.heard == followed.heard() {
+                continue;
             }
+            let new = Followed::new(followed.files(), &way);
+            new.nodes.iter().for_each(|node| tree.hold(*node));
+            let old = std::mem::replace(followed, new);
+            // Before the watches: that a folder goes while it is being watched must not be missed.
+            for node in old.heard() {
+                shared.interest.withdraw(*node, *topic);
+            }
+            for node in &way.heard {
+                shared.interest.add(*node, *topic);
+            }
+            for (folder, identity) in passed {
+                self.folders.take(folder, identity, first);
+            }
+            moved.push((*topic, old));
         }
+        moved
     }
 
-    fn release(&mut self, folders: &[Folder]) {
-        for folder in folders {
-            let Some(known) = self.folders.get_mut(&folder.path) else { continue };
-            known.users -= 1;
-            if known.users == 0 {
-                self.folders.remove(&folder.path);
-                if let Some(events) = &mut self.events {
-                    // It may have gone with its folder.
-                    let _ = events.unwatch(&folder.path);
+    /// Nobody holds it any more; folders that no way leads through are watched no longer.
+    fn release(&mut self, old: &Followed) {
+        let mut shared = lock(&self.shared);
+        let tree = &mut shared.interest.tree;
+        let left = tree.folders_of(old.ends()).into_iter().filter(|folder| self.folders.release(*folder));
+        let left: Vec<PathBuf> = left.map(|folder| tree.path(folder)).collect();
+        old.nodes.iter().for_each(|node| tree.release(*node));
+        drop(shared);
+        left.iter().for_each(|folder| self.folders.unwatch(folder));
+    }
+
+    fn note_gone(&mut self) {
+        let mut shared = lock(&self.shared);
+        if std::mem::take(&mut shared.any_gone) {
+            self.folders.all_went();
+        }
+        for gone in std::mem::take(&mut shared.gone) {
+            let Interest { tree, .. } = &shared.interest;
+            for topic in shared.interest.through(&gone) {
+                let Some(followed) = self.followed.get(&topic) else { continue };
+                for folder in tree.folders_of(followed.ends()) {
+                    // With a folder go the watches of all below it.
+                    if platform::as_compared(&tree.path(folder)).starts_with(&gone) {
+                        self.folders.went(folder);
+                    }
                 }
             }
+        }
+    }
+
+    fn note_polled(&mut self, topic: Topic) {
+        let Some(followed) = self.followed.get(&topic) else { return };
+        let gives_events = self.folders.all_give_events() || {
+            let folders = lock(&self.shared).interest.tree.folders_of(followed.ends());
+            folders.into_iter().all(|folder| self.folders.gives_events(folder))
+        };
+        if gives_events {
+            self.polled.remove(&topic);
+        } else {
+            let now = || signatures(&files_of(followed, &self.shared));
+            self.polled.entry(topic).or_insert_with(now);
         }
     }
 }
 
-fn withdraw(interest: &mut HashMap<PathBuf, Vec<Topic>>, topic: Topic, entries: &[PathBuf]) {
-    for entry in entries {
-        let entry = platform::as_compared(entry);
-        if let Some(topics) = interest.get_mut(&*entry) {
-            topics.retain(|known| *known != topic);
-            if topics.is_empty() {
-                interest.remove(&*entry);
-            }
-        }
-    }
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn files_of(followed: &Followed, shared: &Mutex<Shared>) -> Vec<PathBuf> {
+    let shared = lock(shared);
+    followed.files().iter().map(|file| shared.interest.tree.path(*file)).collect()
 }
 
 fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
@@ -306,7 +323,7 @@ fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
 
 /// Runs on the thread that reads events; what concerns nobody ends here.
 fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = lock(shared);
     let event = match event {
         Ok(event) if event.need_rescan() => return lost(&mut shared, hints),
         Ok(event) => event,
@@ -319,14 +336,14 @@ fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: 
     let Shared { interest, gone, .. } = &mut *shared;
     for path in &event.paths {
         let path = platform::as_compared(path);
-        let topics = interest.get(&*path).into_iter().flatten();
-        if is_going(&event.kind) && interest.contains_key(&*path) {
-            gone.insert(path.clone().into_owned());
-        }
-        let any = path.parent().and_then(|folder| interest.get(&folder.join(ANY)));
-        for topic in topics.chain(any.into_iter().flatten()) {
+        let through = interest.through(&path);
+        let any = interest.any_beside(&path).filter(|topic| !through.contains(topic));
+        for topic in through.iter().copied().chain(any) {
             // The receiver is gone only when certhook stops.
-            let _ = hints.send(Hint::Look(*topic, cause));
+            let _ = hints.send(Hint::Look(topic, cause));
+        }
+        if is_going(&event.kind) && !through.is_empty() {
+            gone.insert(path.into_owned());
         }
     }
 }
@@ -351,35 +368,11 @@ fn is_going(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
 }
 
-fn is_missing(error: &notify::Error) -> bool {
-    match &error.kind {
-        notify::ErrorKind::PathNotFound => true,
-        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
-        _ => false,
-    }
-}
-
 fn no_events(error: &notify::Error) -> Problem {
     Problem::new(
         "no_events",
         format!("the system gives no file events ({error}); everything is polled"),
         "raise fs.inotify.max_user_instances with sysctl",
-    )
-}
-
-fn cannot_watch(folder: &Path, error: &notify::Error) -> Problem {
-    let folder = crate::problem::printable(&folder.display().to_string(), 200);
-    if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
-        return Problem::new(
-            "watch_limit",
-            format!("{folder} cannot be watched, the limit of watches is reached; it is polled"),
-            "raise fs.inotify.max_user_watches with sysctl",
-        );
-    }
-    Problem::new(
-        "cannot_watch",
-        format!("{folder} cannot be watched ({error}); it is polled"),
-        "let certhook's user read the folder",
     )
 }
 

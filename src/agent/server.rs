@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::schedule::Key;
 use super::{
-    ACCEPTED, Action, Agent, COUNT_EVERY, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, OWN, Refused,
-    ServerId, ServerSetup, SiteId, State,
+    ACCEPTED, Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP,
+    OWN, Refused, SCAN_HOLD, ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
 
@@ -25,9 +25,11 @@ pub(super) struct Server {
     begun: Option<Instant>,
     /// When the last reload that loaded began, and when it had loaded; of somebody else's, when it was seen.
     loaded: Option<(Instant, Instant)>,
-    /// Sites that are being looked at, and when that began or their files were last touched: they may be
-    /// half-written right now, or about to want the same reload.
+    /// Sites that are being looked at, and until when a reload waits for them: they may be half-written right now, or
+    /// about to want the same reload.
     stirring: BTreeMap<SiteId, Instant>,
+    /// Asked when a set was new, it last served another: it does not load certificates by itself.
+    pub(super) loads_when_told: bool,
     /// How long a reload takes on this host, as last measured.
     pace: Duration,
     /// The sites that failed or await a load: the next load may help them.
@@ -49,6 +51,7 @@ impl Server {
             begun: None,
             loaded: None,
             stirring: BTreeMap::new(),
+            loads_when_told: false,
             pace: Duration::ZERO,
             unserved: BTreeSet::new(),
             draining: None,
@@ -73,16 +76,25 @@ impl Server {
         }
     }
 
+    /// Whether a fresh set is loaded without asking first what is served. Where reloads are spared the answer says how
+    /// long they may wait.
+    pub(super) fn loads_unasked(&self) -> bool {
+        let spared = self.setup.max_draining.is_some() || !self.setup.min_interval.is_zero();
+        self.loads_when_told && !spared
+    }
+
     fn gather(&self) -> Duration {
-        (self.pace / GATHER_SHARE).max(LEAST_GATHER)
+        if self.ready.len() < 2 { LEAST_GATHER } else { (self.pace / GATHER_SHARE).max(LEAST_GATHER) }
     }
 }
 
 impl Agent {
-    /// A site is looked at and not decided yet.
-    pub(super) fn stir(&mut self, now: Instant, site: SiteId) {
+    /// A site is looked at and not decided yet; `touched` if something about its files changed.
+    pub(super) fn stir(&mut self, now: Instant, site: SiteId, touched: bool) {
         let server = self.sites[site].server;
-        self.servers[server.0].stirring.insert(site, now);
+        let until = now + if touched { HOLD } else { SCAN_HOLD };
+        let known = self.servers[server.0].stirring.entry(site).or_insert(until);
+        *known = until.max(*known);
     }
 
     /// A site is decided: whatever waits for it may go on.
@@ -131,8 +143,8 @@ impl Agent {
 
     /// When the sites that are ready want it; `None` while nobody does, or a reload is under way.
     ///
-    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed
-    /// or asked for within [`HOLD`]), but never longer than [`HOLD`] after the first.
+    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed within
+    /// [`HOLD`], asked for within [`SCAN_HOLD`]), but never longer than [`HOLD`] after the first.
     fn wanted(&self, id: ServerId) -> Option<Instant> {
         let server = &self.servers[id.0];
         let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
@@ -141,8 +153,7 @@ impl Agent {
         // Of published copies none is half-written, whatever happens to their sources.
         let harmless =
             |site: &SiteId| server.setup.staged && matches!(self.sites[*site].state, State::Pending { .. });
-        let undecided =
-            server.stirring.iter().filter(|(site, _)| !harmless(site)).map(|(_, since)| *since + HOLD);
+        let undecided = server.stirring.iter().filter(|(site, _)| !harmless(site)).map(|(_, until)| *until);
         let wanted = undecided.fold(last + server.gather(), Instant::max);
         Some(wanted.min(first + HOLD))
     }
@@ -221,10 +232,14 @@ impl Agent {
         self.look_at_unserved(now, id, true);
         let mut kept_back: BTreeMap<SiteId, Problem> = loaded.kept_back.into_iter().collect();
         let marks: BTreeMap<SiteId, _> = loaded.marks.into_iter().collect();
+        let mut eager = FIRST_ASKED;
         for site in sites {
             match kept_back.remove(site) {
                 Some(problem) => self.failed(now, *site, problem),
-                None => self.verify(now, *site, marks.get(site).copied()),
+                None => {
+                    self.verify(now, *site, marks.get(site).copied(), eager > 0);
+                    eager = eager.saturating_sub(1);
+                }
             }
         }
     }

@@ -7,7 +7,9 @@ mod wire;
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{Action, Agent, Mark, QUIET, Recorded, Seen, ServerId, Sighting, SiteId, SiteSetup, retry_pause};
+use super::{
+    Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, Sighting, SiteId, SiteSetup, retry_pause,
+};
 use crate::certificate::{Doubt, Fingerprint};
 use crate::problem::Problem;
 
@@ -25,7 +27,7 @@ pub enum State {
         /// Since when.
         since: Instant,
     },
-    /// The wire is asked before anything is reloaded.
+    /// The wire is asked before anything is reloaded, where somebody else may have had it loaded.
     Probing,
     /// Waits for its server's next reload.
     Ready,
@@ -156,6 +158,11 @@ impl Site {
         self.disk.as_ref()
     }
 
+    /// The last file event, if there was one.
+    pub fn touched(&self) -> Option<Instant> {
+        self.touched
+    }
+
     /// What the ledger has.
     pub fn last_recorded(&self) -> Option<&Recorded> {
         self.recorded.as_ref()
@@ -212,6 +219,21 @@ impl Site {
 
     fn is_new(&self, seen: &Seen) -> bool {
         self.recorded.is_none_or(|recorded| recorded.set != seen.bundle.set)
+    }
+
+    /// Whether it waits for the reload that a new set on disk calls for.
+    fn is_ready_for_new(&self) -> bool {
+        self.state == State::Ready && self.disk.as_ref().is_some_and(|disk| self.is_new(disk))
+    }
+
+    /// Whether this renewal was written so recently, to a site in order, that no server can have loaded it which
+    /// loads only when it is told.
+    fn is_fresh(&self, now: Instant) -> bool {
+        let leaf = self.disk.as_ref().map(|disk| disk.bundle.leaf.fingerprint);
+        let renewed = self.recorded.is_some_and(|recorded| Some(recorded.leaf) != leaf);
+        let in_order = self.problem.is_none() && self.failures == 0 && self.unloaded.is_none();
+        let touched = self.touched.is_some_and(|touched| now < touched + FRESH);
+        renewed && in_order && touched && !self.ask_wire
     }
 
     fn acting(&self) -> bool {

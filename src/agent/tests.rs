@@ -1,6 +1,7 @@
 //! Every transition, in virtual time.
 
 mod changing;
+mod fresh;
 mod model;
 mod trouble;
 mod world;

@@ -181,9 +181,10 @@ impl Findings<'_> {
 
     fn watching(&mut self) {
         let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
-        for (index, site) in self.census.sites.iter().enumerate() {
-            watcher.follow(Topic::Site(SiteId(index)), Place::of(&site.settings).files(), &[]);
-        }
+        let sites = self.census.sites.iter().enumerate();
+        watcher.follow_all(
+            sites.map(|(index, site)| (Topic::Site(SiteId(index)), Place::of(&site.settings).files())),
+        );
         match (watcher.problem(), watcher.polled()) {
             (Some(problem), _) => self.add(0, problem.clone()),
             (None, 0) => self.good.push("the system tells of changes to every file".to_owned()),

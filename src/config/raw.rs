@@ -33,12 +33,15 @@ pub(super) struct Ask {
 pub(super) struct File<'t> {
     path: PathBuf,
     text: &'t str,
+    /// Where lines end.
+    ends: Vec<usize>,
     mistakes: RefCell<Vec<Mistake>>,
 }
 
 impl<'t> File<'t> {
     pub(super) fn new(path: &Path, text: &'t str) -> Self {
-        Self { path: path.to_owned(), text, mistakes: RefCell::default() }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Self { path: path.to_owned(), text, ends, mistakes: RefCell::default() }
     }
 
     /// The top of the file; where TOML itself refuses it, only that is told.
@@ -81,8 +84,7 @@ impl<'t> File<'t> {
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < span.start)
     }
 }
 

@@ -209,12 +209,13 @@ fn stage_as(file: &File<'_>, at: At<String>) -> Option<String> {
 
 /// Two sites of one name on one server could not be told apart, in `status` and in the ledger.
 pub(super) fn names_differ(file: &File<'_>, sites: &[&Site]) {
-    let same = |a: &Site, b: &Site| {
-        a.server == b.server && (a.label() == b.label() || a.certificate == b.certificate)
-    };
+    let (mut labels, mut certificates) = (BTreeMap::new(), BTreeMap::new());
     for (index, site) in sites.iter().enumerate() {
-        if let Some(first) = sites[..index].iter().find(|earlier| same(earlier, site)) {
-            let message = format!("{} is a site already, at line {}", site.label(), first.line);
+        let label = *labels.entry((site.server, site.label())).or_insert(index);
+        let certificate = *certificates.entry((site.server, &site.certificate)).or_insert(index);
+        let first = label.min(certificate);
+        if first != index {
+            let message = format!("{} is a site already, at line {}", site.label(), sites[first].line);
             file.mistake(site.line, "same_site", message, "leave one of the two out, or the name of one");
         }
     }

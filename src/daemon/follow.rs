@@ -33,6 +33,8 @@ pub(super) enum News {
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
     /// A report or a renewal stands otherwise than before.
     Reported,
+    /// A site's files were read, or reading them hangs.
+    Looked,
     /// Its workers, where they can be told.
     Serving(ServerId, Option<BTreeSet<i32>>),
 }
@@ -254,8 +256,15 @@ impl Daemon {
 
     /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
+        if matches!(news, News::Looked) {
+            if let Some(next) = self.looks.ended() {
+                self.begin_look(next);
+            }
+            return;
+        }
         self.changed();
         match news {
+            News::Looked => {}
             News::Reported => {}
             News::Read(id, found) => {
                 self.servers.all[id.0].reading = false;

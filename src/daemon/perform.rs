@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use tokio::time::timeout;
+
+use super::follow::News;
+use super::looks::HANGS;
 use super::{Daemon, Site};
 use crate::agent::{self, Action, Event, Seen, SiteId, State};
 use crate::courier::Order;
@@ -17,6 +21,8 @@ use crate::{crash, probe};
 
 /// One handshake may take so long, even where more patience is configured for the whole.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A site whose files changed within this is not kept waiting for others.
+const A_MOMENT: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Hands an event to the agent and performs what it says.
@@ -28,6 +34,12 @@ impl Daemon {
         if !is_tick || !actions.is_empty() {
             self.changed();
         }
+        // Arm, then look.
+        let looked_at = actions.iter().filter_map(|action| match action {
+            Action::Inspect(id) => Some(Topic::Site(*id)),
+            _ => None,
+        });
+        self.watcher.rearm_all(looked_at);
         for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);
@@ -42,18 +54,9 @@ impl Daemon {
         let results = self.result_sender.clone();
         match action {
             Action::Inspect(id) => {
-                // Arm, then look.
-                self.watcher.rearm(Topic::Site(id));
-                let Some(site) = self.sites.get(&id) else { return };
-                let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.clone());
-                tokio::task::spawn_blocking(move || {
-                    let seen = inspect(&place, Timestamp::now());
-                    if let (Some(stage), Ok(seen)) = (stage, &seen) {
-                        publish_first(&stage, &place, seen);
-                    }
-                    // The loop is gone only when certhook ends.
-                    let _ = results.send(Event::Inspected(id, seen));
-                });
+                if self.looks.wanted(id, self.was_touched(id)) {
+                    self.begin_look(id);
+                }
             }
             Action::Probe(id) => {
                 let (Some(seen), Some(site)) =
@@ -64,7 +67,9 @@ impl Daemon {
                 let (leaf, site) = (seen.bundle.leaf.clone(), &site.roster.settings);
                 let asks = probe::asks(site, &leaf);
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
-                let permits = Arc::clone(&self.probes);
+                // Behind thousands that a start asks for, a renewal would wait for seconds.
+                let permits = if self.was_touched(id) { &self.urgent_probes } else { &self.probes };
+                let permits = Arc::clone(permits);
                 tokio::spawn(async move {
                     let _permit = permits.acquire_owned().await;
                     let sightings = probe::sightings(&asks, &leaf, patience).await;
@@ -85,6 +90,34 @@ impl Daemon {
             }
             Action::Tell(id, problem) => self.tell(id, problem),
         }
+    }
+
+    /// Reads a site's files off the loop.
+    pub(super) fn begin_look(&mut self, id: SiteId) {
+        let (results, ended) = (self.result_sender.clone(), self.servers.news());
+        let reading = self.sites.get(&id).map(|site| {
+            let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.clone());
+            tokio::task::spawn_blocking(move || {
+                let seen = inspect(&place, Timestamp::now());
+                if let (Some(stage), Ok(seen)) = (stage, &seen) {
+                    publish_first(&stage, &place, seen);
+                }
+                // The loop is gone only when certhook ends.
+                let _ = results.send(Event::Inspected(id, seen));
+            })
+        });
+        tokio::spawn(async move {
+            if let Some(reading) = reading {
+                let _ = timeout(HANGS, reading).await;
+            }
+            let _ = ended.send(News::Looked);
+        });
+    }
+
+    /// Whether one of its files changed a moment ago.
+    fn was_touched(&self, id: SiteId) -> bool {
+        let touched = self.agent.site(id).and_then(agent::Site::touched);
+        touched.is_some_and(|touched| touched.elapsed() < A_MOMENT)
     }
 
     fn tell(&mut self, id: SiteId, problem: Option<Problem>) {

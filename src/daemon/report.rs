@@ -10,7 +10,13 @@ use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProb
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
-        let sites = self.agent.sites().filter_map(|(id, site)| self.site_status(id, site)).collect();
+        let leaves: Vec<_> =
+            self.agent.sites().map(|(_, site)| site.last_recorded().map(|recorded| recorded.leaf)).collect();
+        // What keeps the ledger from being read is told once, below.
+        let reports = self.ledger.reports_of(&leaves).unwrap_or_default();
+        let reports = reports.into_iter().chain(std::iter::repeat_with(|| None));
+        let sites = self.agent.sites().zip(reports);
+        let sites = sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
         let servers =
             (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
         let now = Timestamp::now();
@@ -57,14 +63,16 @@ impl Daemon {
         }
     }
 
-    fn site_status(&self, id: SiteId, site: &agent::Site) -> Option<status::Site> {
+    fn site_status(
+        &self,
+        id: SiteId,
+        site: &agent::Site,
+        report: Option<crate::ledger::Report>,
+    ) -> Option<status::Site> {
         let configured = &self.sites.get(&id)?.roster.settings;
         let leaf = site.disk().map(|seen| &seen.bundle.leaf);
         let (sightings, probed_at) = site.sightings();
         let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
-        let recorded = site.last_recorded().map(|recorded| recorded.leaf);
-        // What keeps the ledger from being read is told once, for all.
-        let report = Report::of(Some(&self.ledger), recorded.as_ref()).unwrap_or_else(|_| Report::none());
         let state = match site.state() {
             State::Unknown => "unknown",
             State::Pending { .. } | State::Awaiting { .. } => "pending",
@@ -85,7 +93,7 @@ impl Daemon {
             state: state.to_owned(),
             certificate: Certificate::of(&configured.certificate, site.disk()),
             served: probed_at.and_then(|at| Served::of(sightings, leaf, wall(at))),
-            report,
+            report: Report::told(report),
             pending: pending.filter(|_| problem.is_none()),
             problem,
         })

@@ -25,7 +25,7 @@ pub(super) fn place(folder: &Path, files: &Files, owner: Option<(u32, u32)>) -> 
     }
     sweep(folder).map_err(failed)?;
     for (file, _) in files {
-        if platform::kind(&folder.join(file.name())) == platform::Kind::Folder {
+        if matches!(platform::kind(&folder.join(file.name())), platform::Kind::Folder(_)) {
             return Err(planted(&folder.join(file.name()), "is a folder"));
         }
     }
@@ -57,7 +57,7 @@ fn prepare(folder: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
 
 /// The folder itself, no link to one, and locked: a command and the agent may fetch at once.
 fn open(folder: &Path) -> Result<Handle, Problem> {
-    if platform::kind(folder) != platform::Kind::Folder {
+    if !matches!(platform::kind(folder), platform::Kind::Folder(_)) {
         return Err(planted(folder, "is a link, or no folder"));
     }
     let locked = platform::lock_folder(folder).map_err(|error| not_written(folder, &error))?;

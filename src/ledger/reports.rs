@@ -124,11 +124,25 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn report_of(&self, leaf: &Fingerprint) -> Result<Option<Report>, LedgerError> {
+        Ok(self.reports_of(&[Some(*leaf)])?.pop().flatten())
+    }
+
+    /// As [`Ledger::report_of`], of many in one reading.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn reports_of(&self, leaves: &[Option<Fingerprint>]) -> Result<Vec<Option<Report>>, LedgerError> {
         self.read(|connection| {
-            let mut query = connection.prepare_cached(&format!(
+            // Or each query takes the file's lock for itself.
+            let reading = connection.unchecked_transaction()?;
+            let mut query = reading.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM report WHERE fingerprint = ?1 AND state <> 'superseded'"
             ))?;
-            query.query_row([leaf.to_string()], read).optional()
+            let one = |leaf: &Option<Fingerprint>| match leaf {
+                Some(leaf) => query.query_row([leaf.to_string()], read).optional(),
+                None => Ok(None),
+            };
+            leaves.iter().map(one).collect()
         })
     }
 

@@ -176,6 +176,23 @@ pub fn make_link(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
+/// Gives two entries each other's name, in one step.
+///
+/// # Errors
+/// The system's; `Unsupported` where it, or the file system, cannot.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        Ok(renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)?)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Has the folder's entries on disk before it returns.
 ///
 /// # Errors
@@ -331,15 +348,18 @@ pub struct Identity {
 
 /// The identity of what is at `path`, links not followed; `None` where there is nothing.
 pub fn identity(path: &Path) -> Option<Identity> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+    std::fs::symlink_metadata(path).as_ref().map(identity_of).ok()
+}
+
+fn identity_of(metadata: &std::fs::Metadata) -> Identity {
+    Identity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A folder, told from another of its path.
+    Folder(Identity),
     /// A link, and where it leads.
     Link(PathBuf),
     /// Anything else, or nothing.
@@ -349,7 +369,7 @@ pub enum Kind {
 /// What is at `path`, links not followed.
 pub fn kind(path: &Path) -> Kind {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Kind::Folder,
+        Ok(metadata) if metadata.is_dir() => Kind::Folder(identity_of(&metadata)),
         Ok(metadata) if metadata.is_symlink() => std::fs::read_link(path).map_or(Kind::Other, Kind::Link),
         _ => Kind::Other,
     }

@@ -59,15 +59,25 @@ impl Nginx {
 
     /// Tells it to reload, and waits for new workers.
     pub(super) async fn reload(&self, server: &str) -> Result<Loaded, Refusal> {
-        let masters = match self.off_the_loop(Self::find).await {
-            Ok(masters) => masters,
-            Err(problem) => return self.reload_unseen(server, problem).await,
-        };
-        if self.found_by.pre_check {
+        if self.found_by.pre_check
+            && let Ok(masters) = self.off_the_loop(Self::find).await
+        {
             self.test(&masters.newest).await?.refused()?;
         }
-        let attempt = self.off_the_loop(move |nginx| Attempt::begin(nginx, masters)).await;
-        attempt.run(self, server).await
+        match self.off_the_loop(Self::begin).await {
+            Ok(attempt) => attempt?.run(self, server).await,
+            Err(problem) => self.reload_unseen(server, problem).await,
+        }
+    }
+
+    /// From finding it to the signal, where that is how it is told, without another thread's turn in between.
+    /// Blocking.
+    fn begin(&self) -> Result<Result<Attempt, Refusal>, Problem> {
+        let attempt = Attempt::begin(self, self.find()?);
+        Ok(match self.told_by {
+            Reload::Signal => attempt.hang_up(),
+            _ => Ok(attempt),
+        })
     }
 
     /// What its configuration serves. Blocking.

@@ -142,3 +142,30 @@ fn what_others_have_put_there_leads_root_nowhere() {
     let owner = std::fs::metadata(bench.stage.key()).unwrap().uid();
     assert_eq!(owner, nobody.uid.as_raw());
 }
+
+#[test]
+fn a_folder_put_there_by_hand_makes_way_and_is_kept() {
+    let bench = Bench::new();
+    let by_hand = bench.stage.link();
+    std::fs::create_dir_all(&by_hand).unwrap();
+    for file in [bench.stage.certificate(), bench.stage.key()] {
+        std::fs::write(file, "by hand").unwrap();
+    }
+    let (pair, set) = bench.renew();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    assert_eq!(bench.published(), (pair.fullchain_pem, pair.key_pem));
+    let kept = bench.stage.folder.join(".before-a.test").join(KEY);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "by hand");
+    bench.stage.tidy();
+    assert!(kept.exists());
+    // Nothing of anybody's is lost for a second one.
+    std::fs::remove_file(&by_hand).unwrap();
+    std::fs::create_dir(&by_hand).unwrap();
+    let (_, set) = bench.renew();
+    let problem = bench.stage.publish(&bench.place, &set).unwrap_err();
+    assert!(
+        problem.message.contains(".before-a.test") && problem.message.contains("remove one"),
+        "{problem}"
+    );
+    assert!(by_hand.is_dir() && kept.exists());
+}

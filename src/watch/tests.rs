@@ -3,5 +3,7 @@
 // Events of inotify and links are told one by one.
 #[cfg(unix)]
 mod inotify;
+#[cfg(unix)]
+mod scale;
 #[cfg(windows)]
 mod windows;

@@ -1,104 +1,139 @@
 //! The way to a file: every folder and link that is passed, as the system resolves the path.
 
-use std::collections::{HashMap, VecDeque};
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use crate::platform::{self, Kind};
-
-pub(super) use crate::platform::Identity;
+use super::tree::{self, Name, Node, Tree};
+use crate::platform::{self, Identity, Kind};
 
 /// As many links as Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// A folder on the way, told from another of the same path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Folder {
-    pub(super) path: PathBuf,
-    pub(super) identity: Identity,
-}
-
-/// For several files: the paths whose change matters, and the folders they stand in.
-pub(super) fn of_all(files: &[PathBuf]) -> (Vec<PathBuf>, Vec<Folder>) {
-    let mut walk = Walk::default();
-    files.iter().for_each(|file| walk.to(file));
-    (walk.entries, walk.folders)
-}
-
-/// What was passed so far, in order, and what it was: ten thousand files of one folder share their way.
+/// What was seen of folders, and of links to folders, by all ways that are walked in one go.
 #[derive(Default)]
-struct Walk {
-    entries: Vec<PathBuf>,
-    folders: Vec<Folder>,
-    kinds: HashMap<PathBuf, Kind>,
-    identities: HashMap<PathBuf, Option<Identity>>,
+pub(super) struct Seen {
+    folders: HashMap<Node, Option<Identity>>,
+    links: HashMap<Node, PathBuf>,
 }
 
-impl Walk {
-    fn to(&mut self, file: &Path) {
+impl Seen {
+    pub(super) fn identity(&self, folder: Node) -> Option<Identity> {
+        self.folders.get(&folder).copied().flatten()
+    }
+}
+
+/// The way to several files. What it leads through is told by what it ends at: each folder is above one of the ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The last that could be looked at.
+    pub(super) ends: Vec<Node>,
+    /// The paths whose change matters, as they are compared, without those above them.
+    pub(super) heard: Vec<Node>,
+}
+
+impl Way {
+    /// What stands in a folder that `waits` to be watched is looked at next time: until then nobody would tell that it
+    /// changes.
+    pub(super) fn to(
+        files: &[Node],
+        tree: &mut Tree,
+        seen: &mut Seen,
+        waits: &dyn Fn(Node, Identity) -> bool,
+    ) -> Self {
+        let mut walk = Walk { tree, seen, waits, passed: Vec::new(), compared: Vec::new() };
+        files.iter().for_each(|file| walk.to(*file));
+        let Walk { tree, passed, compared, .. } = walk;
+        let ends = deepest(tree, passed);
+        let heard = if compared.is_empty() { ends.clone() } else { deepest(tree, compared) };
+        Self { ends, heard }
+    }
+}
+
+struct Walk<'a> {
+    tree: &'a mut Tree,
+    seen: &'a mut Seen,
+    waits: &'a dyn Fn(Node, Identity) -> bool,
+    passed: Vec<Node>,
+    /// The same as they are compared, where that is something else.
+    compared: Vec<Node>,
+}
+
+impl Walk<'_> {
+    fn to(&mut self, file: Node) {
         let mut links = 0;
-        let mut rest: VecDeque<OsString> = parts(file);
-        let mut here = root(file);
-        while let Some(name) = rest.pop_front() {
-            if name == ".." {
-                here.pop();
+        let (root, mut rest): (Node, Vec<Name>) = self.tree.names(file);
+        let mut path = self.tree.path(root);
+        let mut here = root;
+        while let Some(name) = rest.pop() {
+            if &*name == ".." {
+                if let Some(above) = self.tree.above(here) {
+                    here = above;
+                    path.pop();
+                }
                 continue;
             }
-            // The identity is taken before the entry is looked at: a folder replaced in between differs next time.
-            if !self.enters(&here) {
+            let Some(identity) = self.enter(here, &path) else { return };
+            let entry = self.tree.child(here, &name);
+            path.push(&*name);
+            self.pass(entry, &path);
+            if rest.is_empty() && (self.waits)(here, identity) {
                 return;
             }
-            let entry = here.join(&name);
-            match self.kind(&entry) {
+            match self.look(entry, &path, !rest.is_empty()) {
                 Kind::Link(target) if links < MOST_LINKS => {
                     links += 1;
+                    path.pop();
                     if target.is_absolute() {
-                        here = root(&target);
+                        path = tree::root(&target);
+                        here = self.tree.make(&path);
                     }
-                    let mut onward = parts(&target);
-                    onward.append(&mut rest);
-                    rest = onward;
+                    rest.extend(tree::parts(&target).rev().map(Name::from));
                 }
-                Kind::Folder => here = entry,
+                Kind::Folder(_) => here = entry,
                 // The file itself, or nothing yet: the way ends here.
                 _ => return,
             }
         }
     }
 
-    /// Whether the folder is there.
-    fn enters(&mut self, folder: &Path) -> bool {
-        if let Some(known) = self.identities.get(folder) {
-            return known.is_some();
-        }
-        let identity = platform::identity(folder);
-        self.folders.extend(identity.map(|identity| Folder { path: folder.to_owned(), identity }));
-        self.identities.insert(folder.to_owned(), identity);
-        identity.is_some()
+    /// What the folder is, if it is there. It was seen when it was passed, unless it is a root.
+    fn enter(&mut self, folder: Node, path: &Path) -> Option<Identity> {
+        *self.seen.folders.entry(folder).or_insert_with(|| platform::identity(path))
     }
 
-    fn kind(&mut self, entry: &Path) -> Kind {
-        if let Some(known) = self.kinds.get(entry) {
-            return known.clone();
+    fn pass(&mut self, entry: Node, path: &Path) {
+        self.passed.push(entry);
+        if let Cow::Owned(compared) = platform::as_compared(path) {
+            self.compared.push(self.tree.make(&compared));
         }
-        let kind = platform::kind(entry);
-        self.entries.push(entry.to_owned());
-        self.kinds.insert(entry.to_owned(), kind.clone());
+    }
+
+    /// The identity is taken before what is in the folder is looked at: a folder replaced in between differs next
+    /// time.
+    fn look(&mut self, entry: Node, path: &Path, is_passed: bool) -> Kind {
+        if let Some(identity) = self.seen.identity(entry) {
+            return Kind::Folder(identity);
+        }
+        if let Some(target) = self.seen.links.get(&entry) {
+            return Kind::Link(target.clone());
+        }
+        let kind = platform::kind(path);
+        match &kind {
+            Kind::Folder(identity) => drop(self.seen.folders.insert(entry, Some(*identity))),
+            // Others may pass it too.
+            Kind::Link(target) if is_passed => drop(self.seen.links.insert(entry, target.clone())),
+            _ => {}
+        }
         kind
     }
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
-    let parts = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        _ => None,
-    });
-    parts.collect()
-}
-
-fn root(path: &Path) -> PathBuf {
-    path.components()
-        .take_while(|component| matches!(component, Component::Prefix(_) | Component::RootDir))
-        .collect()
+/// Those that are above none of the others, in order.
+fn deepest(tree: &Tree, mut nodes: Vec<Node>) -> Vec<Node> {
+    nodes.sort_unstable();
+    nodes.dedup();
+    let above = tree.folders_of(&nodes);
+    nodes.retain(|node| above.binary_search(node).is_err());
+    nodes
 }

@@ -32,7 +32,7 @@ impl Agent {
                 site.unclosed = cause == Cause::Writing;
             }
         }
-        self.stir(now, id);
+        self.stir(now, id, matches!(cause, Cause::Changed | Cause::Writing));
         if cause == Cause::Writing {
             self.writing_goes_on(now, id);
         } else {
@@ -65,11 +65,14 @@ impl Agent {
             again.ask_wire |= ask_wire;
             return;
         }
+        // Its server was not told yet: nothing is known to be served but what was.
+        let as_it_was =
+            matches!(site.state, State::Current | State::Pending { .. }) || site.is_ready_for_new();
+        site.ask_wire |= ask_wire || !as_it_was;
         if site.state == State::Ready {
             self.withdraw(id);
         }
         let site = &mut self.sites[id];
-        site.ask_wire |= ask_wire || !matches!(site.state, State::Current | State::Pending { .. });
         site.state = State::Inspecting;
         self.schedule.set(Key::Site(id), now + LOOK_LIMIT);
         self.actions.push(Action::Inspect(id));
@@ -150,7 +153,16 @@ impl Agent {
             self.settled(now, id);
             return;
         }
-        site.state = State::Probing;
+        if !new {
+            // What is unchanged hardly wants a reload: nobody's waits for the answer.
+            self.calm(now, id);
+        }
+        let site = &self.sites[id];
+        if site.is_fresh(now) && self.servers[site.server.0].loads_unasked() {
+            self.ready(now, id);
+            return;
+        }
+        self.sites[id].state = State::Probing;
         self.actions.push(Action::Probe(id));
     }
 

@@ -44,6 +44,11 @@ impl Agent {
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
+        match wire {
+            Wire::Stale(_) if new => self.servers[site.server.0].loads_when_told = true,
+            Wire::Served if new => self.servers[site.server.0].loads_when_told = false,
+            _ => {}
+        }
         // A renewal is not put off for that: what clients are shown until then comes to its end.
         let renewed = new && site.recorded.is_some();
         if let (Some(since), false, Wire::Foreign(_) | Wire::Unreachable(_)) = (site.unloaded, renewed, &wire)
@@ -110,7 +115,7 @@ impl Agent {
         now.checked_add(left.saturating_sub(LAST_MINUTE))
     }
 
-    fn ready(&mut self, now: Instant, id: SiteId) {
+    pub(super) fn ready(&mut self, now: Instant, id: SiteId) {
         let urgent_at = self.last_moment(now, id);
         let site = &mut self.sites[id];
         site.urgent_at = urgent_at;
@@ -119,7 +124,8 @@ impl Agent {
         self.want_reload(now, id, whole);
     }
 
-    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId, mark: Option<Mark>) {
+    /// The wire is asked at once, or only when no old worker accepts any more.
+    pub(in crate::agent) fn verify(&mut self, now: Instant, id: SiteId, mark: Option<Mark>, at_once: bool) {
         let timeout = self.servers[self.sites[id].server.0].setup.verify_timeout;
         let site = &mut self.sites[id];
         let set = site.disk.as_ref().map(|disk| disk.bundle.set);
@@ -128,7 +134,11 @@ impl Agent {
             Reloaded { set, at: now, times: before.saturating_add(1), mark }
         });
         site.state = State::Verifying { since: now, until: now + timeout, shown: None };
-        self.actions.push(Action::Probe(id));
+        if at_once {
+            self.actions.push(Action::Probe(id));
+        } else {
+            self.schedule.set(Key::Site(id), now + ACCEPTED);
+        }
     }
 
     fn after_reload(

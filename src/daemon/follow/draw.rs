@@ -39,6 +39,7 @@ impl Daemon {
         // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
         let recorded = if came { self.recorded() } else { HashMap::new() };
         let first = self.sites.is_empty();
+        let mut new = Vec::new();
         for site in drawn {
             match self.servers.by_key.get(&site.key) {
                 Some(id) => events.extend(self.update(*id, site)),
@@ -56,12 +57,16 @@ impl Daemon {
                     if !first {
                         tracing::info!(site = site.key, "there is a new site");
                     }
-                    self.watcher.follow(Topic::Site(id), Place::of(&site.settings).files(), &[]);
+                    new.push(id);
                     self.sites.insert(id, Site::new(site, &self.config));
                     events.push(Event::Added(id, setup));
                 }
             }
         }
+        let places = new.into_iter().filter_map(|id| {
+            Some((Topic::Site(id), Place::of(&self.sites.get(&id)?.roster.settings).files()))
+        });
+        self.watcher.follow_all(places);
         if changed_list || (self.servers.half_told && self.servers.are_known()) {
             self.tell_who_reports();
         }

@@ -155,6 +155,14 @@ pub fn make_link(target: &Path, link: &Path) -> io::Result<()> {
     }
 }
 
+/// Nothing that Windows can do in one step.
+///
+/// # Errors
+/// `Unsupported`.
+pub fn exchange(_one: &Path, _other: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Nothing: Windows has no such call for a folder. NTFS writes a rename into its log in order, so what is seen
 /// after a power cut is the old entry or the new one.
 ///

@@ -39,8 +39,8 @@ pub struct Identity {
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A folder, told from another of its path.
+    Folder(Identity),
     /// A link or a junction, and where it leads.
     Link(PathBuf),
     /// Anything else, or nothing.
@@ -84,7 +84,7 @@ pub fn inode(path: &Path, _: &std::fs::Metadata) -> u64 {
 pub fn kind(path: &Path) -> Kind {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => std::fs::read_link(path).map_or(Kind::Other, Kind::Link),
-        Ok(metadata) if metadata.is_dir() => Kind::Folder,
+        Ok(metadata) if metadata.is_dir() => identity(path).map_or(Kind::Other, Kind::Folder),
         _ => Kind::Other,
     }
 }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(inode(&path, &path.metadata().unwrap()), identity(&path).unwrap().index);
         assert_eq!(
             (kind(&path), kind(folder.path()), kind(&other)),
-            (Kind::Other, Kind::Folder, Kind::Other)
+            (Kind::Other, Kind::Folder(identity(folder.path()).unwrap()), Kind::Other)
         );
     }
 

@@ -57,16 +57,21 @@ impl Attempt {
         Self { masters, before, errors, journal, begun: Instant::now() }
     }
 
-    /// Tells nginx, and waits for what comes of it.
+    /// Tells nginx by its signal. Blocking.
+    pub(super) fn hang_up(self) -> Result<Self, Refusal> {
+        self.masters.newest.hang_up()?;
+        Ok(self)
+    }
+
+    /// Tells nginx by its command, unless the signal did, and waits for what comes of it.
     pub(super) async fn run(mut self, nginx: &Nginx, server: &str) -> Result<Loaded, Refusal> {
         let command = match &nginx.told_by {
             Reload::Signal => None,
             Reload::Command(argv) => Some(Command::new(argv, nginx.patience)),
             Reload::Systemd => Some(nginx.systemd_command(Some(&self.masters.newest))),
         };
-        match command {
-            None => self.masters.newest.hang_up()?,
-            Some(command) => self.command(&command, server).await?,
+        if let Some(command) = command {
+            self.command(&command, server).await?;
         }
         crate::crash::point("reload-signalled");
         self.watch(nginx).await

@@ -1,5 +1,6 @@
 //! An nginx master as a process: what its title tells, its children, its signals.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::problem::Problem;
 const FORKED_ONLY: u64 = 0x40;
 
 /// A reload's last worker is started soon after its first; a child older than this is of no reload under way.
-const YOUNG: Duration = Duration::from_secs(1);
+const YOUNG: Duration = Duration::from_millis(300);
 /// Between two workers of one reload, on a busy machine.
 const SETTLED: Duration = Duration::from_millis(25);
 const MOST_SETTLING: Duration = Duration::from_millis(500);
@@ -81,7 +82,7 @@ impl Master {
 
     /// The process ids of its children, old and new.
     pub(super) fn children(&self) -> Vec<i32> {
-        let listed = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
+        let listed = read(&format!("/proc/{0}/task/{0}/children", self.pid));
         match listed {
             Ok(list) => list.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
             // A kernel without that file.
@@ -169,12 +170,12 @@ fn child(pid: i32) -> Option<Child> {
 
 fn command_line(pid: i32) -> Option<String> {
     // Neither 0 nor a negative number is one process.
-    let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 1)?;
-    Some(String::from_utf8_lossy(&title).replace('\0', " "))
+    let title = read(&format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 1)?;
+    Some(title.replace('\0', " "))
 }
 
 fn namespaces(process: &str) -> Vec<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let status = read(&format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
@@ -183,7 +184,7 @@ fn namespaces(process: &str) -> Vec<i32> {
 fn age(pid: i32) -> Option<Duration> {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     let started = stat::<u64>(pid, 19)? * 1000 / u64::try_from(ticks).ok()?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime = read("/proc/uptime").ok()?;
     let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     Some(Duration::from_secs_f64(seconds).saturating_sub(Duration::from_millis(started)))
 }
@@ -194,8 +195,30 @@ fn parent(pid: i32) -> Option<i32> {
 
 /// A field of `/proc/PID/stat`, counted from the process's state.
 fn stat<T: std::str::FromStr>(pid: i32, field: usize) -> Option<T> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything; what follows it does not.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(field)?.parse().ok()
+}
+
+/// A file below `/proc`. They tell no size, and what does not know it reads them in many small pieces.
+fn read(path: &str) -> std::io::Result<String> {
+    const USUAL: usize = 4096;
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = vec![0; USUAL];
+    let mut length = 0;
+    loop {
+        let read = match file.read(&mut bytes[length..]) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
+            bytes.truncate(length);
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        length += read;
+        if length == bytes.len() {
+            bytes.resize(length * 2, 0);
+        }
+    }
 }

@@ -1,10 +1,13 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::super::tree::Tree;
 use super::super::*;
 
 /// The site whose file tells that everything before it was read: events of one watcher keep their order.
@@ -59,6 +62,11 @@ impl Bench {
     fn follow(&mut self, site: Topic, names: &[&str]) {
         let files = names.iter().map(|name| self.path(name)).collect();
         self.watcher.follow(site, files, &[]);
+    }
+
+    fn is_watched(&self, name: &str) -> bool {
+        let node = lock(&self.watcher.shared).interest.tree.find(&self.path(name));
+        node.is_some_and(|node| self.watcher.folders.known.contains_key(&node))
     }
 
     /// The hints of everything that was done so far; each is followed by a look, as the daemon does.
@@ -326,7 +334,7 @@ fn following_other_files_forgets_the_old_ones() {
     bench.write("one/other.pem", "new");
     assert_eq!(bench.causes(other), [Cause::Writing, Cause::Changed], "of a folder that both used");
     bench.follow(other, &["two/cert.pem"]);
-    assert!(!bench.watcher.folders.contains_key(&bench.path("one")), "nobody needs it any more");
+    assert!(!bench.is_watched("one"), "nobody needs it any more");
     bench.write("two/cert.pem", "new");
     let hints = bench.hints();
     for site in [SITE, other] {
@@ -346,7 +354,7 @@ fn lost_events_mean_a_look_at_everything_with_new_watches() {
     for event in [Ok(overflow), Err(notify::Error::generic("read"))] {
         // A watch that went with its folder, and the event that told so was lost.
         let folder = bench.path("a");
-        bench.watcher.events.as_mut().unwrap().unwatch(&folder).unwrap();
+        bench.watcher.folders.events.as_mut().unwrap().unwatch(&folder).unwrap();
         bench.write("a/cert.pem", "unseen");
         assert_eq!(bench.hints(), []);
         pass_on(event, &bench.watcher.shared, &sender);
@@ -359,7 +367,7 @@ fn lost_events_mean_a_look_at_everything_with_new_watches() {
 #[test]
 fn without_events_files_are_polled() {
     let mut bench = Bench::new();
-    bench.watcher.events = None;
+    bench.watcher.folders.events = None;
     bench.write("cert.pem", "old");
     bench.follow(SITE, &["cert.pem", "key.pem"]);
     bench.follow(Topic::Site(SiteId(1)), &["other.pem"]);
@@ -382,6 +390,18 @@ fn without_events_files_are_polled() {
     }
 }
 
+/// The entries and folders on the way to files.
+fn way_to(files: &[PathBuf]) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let mut tree = Tree::default();
+    let nodes: Vec<_> = files.iter().map(|file| tree.make(file)).collect();
+    let way = Way::to(&nodes, &mut tree, &mut Seen::default(), &|_, _| false);
+    let paths = |nodes: &[Node]| nodes.iter().map(|node| tree.path(*node)).collect::<BTreeSet<_>>();
+    let folders = paths(&tree.folders_of(&way.ends));
+    let mut entries: BTreeSet<_> = paths(&way.ends).union(&folders).cloned().collect();
+    entries.remove(Path::new("/"));
+    (entries, folders)
+}
+
 #[test]
 fn the_way_to_a_file_has_every_folder_and_link() {
     let bench = Bench::new();
@@ -395,18 +415,17 @@ fn the_way_to_a_file_has_every_folder_and_link() {
     bench.link("ping", "pong");
     let root = bench.path("");
     let way = |name: &str| {
-        let (entries, folders) = trail::of_all(&[bench.path(name)]);
-        assert!(folders.iter().any(|folder| folder.path == Path::new("/")), "{name}");
+        let (entries, folders) = way_to(&[bench.path(name)]);
+        assert!(folders.contains(Path::new("/")), "{name}");
         let below = |path: &PathBuf| Some(path.strip_prefix(&root).ok()?.to_str()?.to_owned());
-        let folders = folders.iter().filter_map(|folder| below(&folder.path)).collect::<Vec<_>>().join(" ");
-        let entries = entries.iter().filter_map(below).filter(|name| !name.is_empty());
-        (entries.collect::<Vec<_>>().join(" "), folders.trim().to_owned())
+        let below = |paths: BTreeSet<PathBuf>| paths.iter().filter_map(below).collect::<Vec<_>>().join(" ");
+        (below(entries).trim().to_owned(), below(folders).trim().to_owned())
     };
     let table = [
         ("real/deep/cert.pem", "real real/deep real/deep/cert.pem", "real real/deep"),
         ("real/../real/deep/cert.pem", "real real/deep real/deep/cert.pem", "real real/deep"),
         ("live/here/cert.pem", "live live/here real real/deep real/deep/cert.pem", "live real real/deep"),
-        ("live/here/../cert.pem", "live live/here real real/deep real/cert.pem", "live real"),
+        ("live/here/../cert.pem", "live live/here real real/cert.pem real/deep", "live real"),
         ("full", "full live live/here real real/deep real/deep/cert.pem", "live real real/deep"),
         ("none/cert.pem", "none", ""),
         ("real/none.pem", "real real/none.pem", "real"),
@@ -424,7 +443,7 @@ fn ten_thousand_files_are_walked_to_in_a_moment() {
     let bench = Bench::new();
     let files: Vec<PathBuf> = (0..10_000).map(|n| bench.path(&format!("{n}.conf"))).collect();
     let begun = std::time::Instant::now();
-    let (entries, folders) = trail::of_all(&files);
+    let (entries, folders) = way_to(&files);
     let above = bench.path("").components().count();
     assert_eq!((entries.len(), folders.len()), (10_000 + above - 1, above));
     let took = begun.elapsed();

@@ -111,7 +111,7 @@ fn folders_that_come_later_or_are_replaced_are_watched() {
 #[test]
 fn without_events_files_are_polled() {
     let mut bench = Bench::new();
-    bench.watcher.events = None;
+    bench.watcher.folders.events = None;
     fs::write(bench.path("cert.pem"), "one").unwrap();
     bench.follow("cert.pem");
     assert_eq!((bench.watcher.polled(), bench.watcher.poll()), (1, vec![]));

@@ -1,0 +1,213 @@
+//! The folders that are watched: each once, for as long as a way leads through it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use notify::{PathOp, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::tree::Node;
+use crate::platform::{self, Identity};
+use crate::problem::Problem;
+
+pub(super) struct Folders {
+    /// `None` where the system gives no events at all.
+    pub(super) events: Option<RecommendedWatcher>,
+    pub(super) known: HashMap<Node, Folder>,
+    /// Why the system did not take a watch.
+    refused: BTreeMap<Node, Problem>,
+    /// Those that are silent or refused.
+    mute: usize,
+    /// What is to be watched, and whether it was before.
+    wanted: BTreeMap<Node, bool>,
+}
+
+pub(super) struct Folder {
+    identity: Identity,
+    users: u32,
+    watch: Watch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Events come.
+    Armed,
+    /// The file system gives none.
+    Silent,
+    /// The system did not take the watch; it is asked again at each look.
+    Refused,
+    /// It is not there yet, or may have gone with the folder that stood there.
+    Gone,
+}
+
+impl Folders {
+    pub(super) fn new(events: Option<RecommendedWatcher>) -> Self {
+        let (known, refused, wanted) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { events, known, refused, mute: 0, wanted }
+    }
+
+    /// Whether a folder is not watched as it should be. `again`: what was refused is to be asked for.
+    pub(super) fn lacks(&self, node: Node, identity: Identity, again: bool) -> bool {
+        self.known.get(&node).is_none_or(|known| {
+            known.identity != identity
+                || known.watch == Watch::Gone
+                || (again && known.watch == Watch::Refused)
+        })
+    }
+
+    /// One more way leads through a folder; [`Self::arm`] watches it.
+    pub(super) fn take(&mut self, node: Node, identity: Identity, again: bool) {
+        let lacks = self.lacks(node, identity, again);
+        let is_known = self.known.contains_key(&node);
+        let new = Folder { identity, users: 0, watch: Watch::Gone };
+        let known = self.known.entry(node).or_insert(new);
+        known.users += 1;
+        if lacks {
+            known.identity = identity;
+            self.wanted.entry(node).or_insert(is_known);
+            self.set(node, Watch::Gone);
+        }
+    }
+
+    /// One way less; whether it was the last one, after which the folder is to be unwatched.
+    pub(super) fn release(&mut self, node: Node) -> bool {
+        let Some(known) = self.known.get_mut(&node) else { return false };
+        known.users -= 1;
+        if known.users > 0 {
+            return false;
+        }
+        self.set(node, Watch::Gone);
+        self.known.remove(&node).is_some()
+    }
+
+    pub(super) fn unwatch(&mut self, path: &Path) {
+        if let Some(events) = &mut self.events {
+            // It may have gone with its folder.
+            let _ = events.unwatch(path);
+        }
+    }
+
+    /// What is to be watched.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Node> + '_ {
+        self.wanted.keys().copied()
+    }
+
+    /// Watches what is to be, under the paths given in the order of [`Self::wanted`].
+    pub(super) fn arm(&mut self, paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let mut loud = Vec::new();
+        for ((node, replaced), path) in wanted.into_iter().zip(paths) {
+            let Some(events) = &mut self.events else {
+                self.set(node, Watch::Silent);
+                continue;
+            };
+            if replaced {
+                // The old watch went with the old folder, or looks at where it was moved to.
+                let _ = events.unwatch(&path);
+            }
+            if platform::gives_events(&path) {
+                loud.push((node, replaced, path));
+            } else {
+                self.set(node, Watch::Silent);
+            }
+        }
+        let taken = self.watch_at_once(&loud);
+        for (index, (node, replaced, path)) in loud.into_iter().enumerate() {
+            let watch = if index < taken { Watch::Armed } else { self.watch(node, replaced, &path) };
+            self.set(node, watch);
+        }
+    }
+
+    /// Hands all to the thread that adds watches, in one go; how many it added before one was refused.
+    fn watch_at_once(&mut self, folders: &[(Node, bool, PathBuf)]) -> usize {
+        let Some(events) = self.events.as_mut().filter(|_| !folders.is_empty()) else { return 0 };
+        let ops: Vec<PathOp> =
+            folders.iter().map(|(.., path)| PathOp::watch_non_recursive(path.clone())).collect();
+        match events.update_paths(ops) {
+            Ok(()) => folders.len(),
+            Err(error) if error.origin.is_some() => folders.len() - 1 - error.remaining.len(),
+            Err(_) => 0,
+        }
+    }
+
+    fn watch(&mut self, node: Node, replaced: bool, path: &Path) -> Watch {
+        let Some(events) = &mut self.events else { return Watch::Silent };
+        match events.watch(path, RecursiveMode::NonRecursive) {
+            Ok(()) => Watch::Armed,
+            // The next walk sees whether it is back; later on the folder above tells.
+            Err(error) if is_missing(&error) => Watch::Gone,
+            Err(error) => {
+                if !replaced {
+                    tracing::warn!(folder = %path.display(), %error, "a folder cannot be watched and is polled");
+                }
+                self.refused.insert(node, cannot_watch(path, &error));
+                Watch::Refused
+            }
+        }
+    }
+
+    fn set(&mut self, node: Node, watch: Watch) {
+        let is_mute = |watch| matches!(watch, Watch::Silent | Watch::Refused);
+        let Some(known) = self.known.get_mut(&node) else { return };
+        let old = std::mem::replace(&mut known.watch, watch);
+        self.mute = self.mute + usize::from(is_mute(watch)) - usize::from(is_mute(old));
+        if watch != Watch::Refused {
+            self.refused.remove(&node);
+        }
+    }
+
+    /// A folder may have gone, and its watch with it.
+    pub(super) fn went(&mut self, node: Node) {
+        if let Some(known) = self.known.get_mut(&node).filter(|known| known.watch == Watch::Armed) {
+            known.watch = Watch::Gone;
+        }
+    }
+
+    /// Any of them may have gone.
+    pub(super) fn all_went(&mut self) {
+        for known in self.known.values_mut().filter(|known| known.watch == Watch::Armed) {
+            known.watch = Watch::Gone;
+        }
+    }
+
+    /// Whether all of them give events, so that none need be looked up.
+    pub(super) fn all_give_events(&self) -> bool {
+        self.events.is_some() && self.mute == 0
+    }
+
+    pub(super) fn gives_events(&self, node: Node) -> bool {
+        let watch = self.known.get(&node).map(|known| known.watch);
+        self.events.is_some() && !matches!(watch, Some(Watch::Silent | Watch::Refused))
+    }
+
+    /// Why a watch was refused, if one was.
+    pub(super) fn problem(&self) -> Option<&Problem> {
+        self.refused.values().next()
+    }
+}
+
+fn is_missing(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn cannot_watch(folder: &Path, error: &notify::Error) -> Problem {
+    let folder = crate::problem::printable(&folder.display().to_string(), 200);
+    if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
+        return Problem::new(
+            "watch_limit",
+            format!("{folder} cannot be watched, the limit of watches is reached; it is polled"),
+            "raise fs.inotify.max_user_watches with sysctl",
+        );
+    }
+    Problem::new(
+        "cannot_watch",
+        format!("{folder} cannot be watched ({error}); it is polled"),
+        "let certhook's user read the folder",
+    )
+}
