@@ -49,31 +49,28 @@ pub enum ReadError {
     Io(PathBuf, std::io::Error),
 }
 
-/// What the packaged service's sandbox closes.
-const CLOSED: [&str; 4] = ["/home", "/root", "/run/user", "/tmp"];
-
 impl ReadError {
     /// With code and remedy.
     pub fn problem(&self) -> Problem {
+        let words = &platform::WORDS;
         let (code, remedy) = match self {
             // Of which a sandboxed service sees nothing, or what was there when it started.
-            Self::Missing(path) if CLOSED.iter().any(|folder| path.starts_with(folder)) => (
-                "missing",
-                "see that the path is right; to the packaged service /home, /root and /tmp are closed: open the \
-                 folder with BindReadOnlyPaths= (systemctl edit certhook), and restart it",
-            ),
-            Self::Missing(_) => {
-                ("missing", "see that the path is right; certhook goes on when the file comes")
+            Self::Missing(path) if words.closed.iter().any(|folder| path.starts_with(folder)) => {
+                ("missing", words.missing_in_closed.to_owned())
             }
+            Self::Missing(_) => ("missing", words.missing.to_owned()),
             Self::Forbidden(_) => {
-                ("forbidden", "let certhook's user read the file and pass the folders above it")
+                ("forbidden", format!("let {} read the file and pass the folders above it", words.user_there))
             }
-            Self::BeingWritten(_) => ("being_written", "see which program keeps the file open for itself"),
-            Self::NotAFile(_) => ("not_a_file", "name a PEM file"),
-            Self::TooLarge(_) => {
-                ("too_large", "name a PEM file that holds one certificate, its chain and its key")
+            Self::BeingWritten(_) => {
+                ("being_written", "see which program keeps the file open for itself".to_owned())
             }
-            Self::Io(..) => ("io", "see the system's log for the disk"),
+            Self::NotAFile(_) => ("not_a_file", format!("name a {}", words.file)),
+            Self::TooLarge(_) => (
+                "too_large",
+                format!("name a {} that holds one certificate, its chain and its key", words.file),
+            ),
+            Self::Io(..) => ("io", "see the system's log for the disk".to_owned()),
         };
         Problem::new(code, printable(&self.to_string(), 300), remedy)
     }

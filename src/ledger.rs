@@ -82,14 +82,14 @@ impl LedgerError {
                 format!("{}; where that is so already, let that user write in state_dir", platform::AS_WHOM);
             return Problem::new("ledger_io", message, remedy);
         }
+        let there = format!("see that state_dir is there and {} may write in it", platform::WORDS.user);
+        let let_write = format!("let {} write in state_dir", platform::WORDS.user);
         let code = match self {
             Self::Sqlite(error) => error.sqlite_error_code(),
             _ => None,
         };
         let (code, remedy) = match (self, code) {
-            (Self::Io(..), _) => {
-                ("ledger_io", "see that state_dir is there and certhook's user may write in it")
-            }
+            (Self::Io(..), _) => ("ledger_io", &*there),
             (Self::Newer { .. }, _) => {
                 ("ledger_newer", "install that version again, or move the ledger away")
             }
@@ -97,7 +97,7 @@ impl LedgerError {
             (_, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)) => {
                 ("ledger_io", "see the system's log for the disk that holds state_dir")
             }
-            (_, Some(ErrorCode::ReadOnly)) => ("ledger_read_only", "let certhook's user write in state_dir"),
+            (_, Some(ErrorCode::ReadOnly)) => ("ledger_read_only", &*let_write),
             (_, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => (
                 "ledger_corrupt",
                 "move ledger.db away; certhook begins a new one and asks the portal what it knows",

@@ -26,6 +26,7 @@ use crate::config::{Config, MetricsTo};
 use crate::control::{Call, Request};
 use crate::ledger::Ledger;
 use crate::metrics;
+use crate::platform;
 use crate::problem::{Problem, printable};
 use crate::status::{Status, summary};
 pub use shared::Shared;
@@ -142,11 +143,8 @@ impl Outlets {
             let written = blocking(move || metrics::write(&file, &text)).await;
             self.source.shared.set_metrics_problem(written.and_then(Result::err).map(|error| {
                 let remedy = match error.kind() {
-                    ErrorKind::ReadOnlyFilesystem => {
-                        "the packaged service may write in its state folder only: add ReadWritePaths= with that \
-                         folder by systemctl edit certhook, and restart it"
-                    }
-                    _ => "see that the folder is there and certhook's user may write in it",
+                    ErrorKind::ReadOnlyFilesystem => platform::WORDS.read_only,
+                    _ => platform::WORDS.let_write,
                 };
                 Problem::new("metrics_file", format!("{shown} cannot be written: {error}"), remedy)
             }));

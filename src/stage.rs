@@ -88,7 +88,8 @@ impl Stage {
         written.map_err(|error| {
             let folder = printable(&self.folder.display().to_string(), 200);
             let message = format!("the copy of {} in {folder} cannot be written: {error}", self.name);
-            Problem::new("not_published", message, "let certhook's user write in stage, and see its disk")
+            let remedy = format!("let {} write in stage, and see its disk", platform::WORDS.user_there);
+            Problem::new("not_published", message, remedy)
         })?;
         Ok(true)
     }

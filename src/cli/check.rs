@@ -245,7 +245,8 @@ impl Findings<'_> {
                 self.good.push(format!("what is renewed can be put into {}", into.display()));
             } else {
                 let message = format!("this user may not write in {}", into.display());
-                let remedy = "let certhook's user write there, or leave fetch_into out";
+                let remedy =
+                    format!("let {} write there, or leave fetch_into out", platform::WORDS.user_there);
                 self.add(renewal.line, Problem::new("fetch_into", message, remedy));
             }
         }
@@ -260,9 +261,7 @@ impl Findings<'_> {
                 None => {
                     let message =
                         format!("{shown} cannot be written: its folder is not there, or this user may not");
-                    let remedy =
-                        "make the folder, and let certhook's user write in it (also in its unit's sandbox)";
-                    self.add(*line, Problem::new("metrics_file", message, remedy));
+                    self.add(*line, Problem::new("metrics_file", message, platform::WORDS.let_write));
                 }
             }
         }
@@ -324,10 +323,7 @@ impl Findings<'_> {
         for (line, path) in self.census.sites.iter().filter_map(unseen).collect::<Vec<_>>() {
             let message =
                 format!("the agent does not see {}, which this command does", printable(&path, 300));
-            let remedy = "the packaged service is kept out of /home, /root and /tmp: open the folder to it with \
-                          BindReadOnlyPaths= (systemctl edit certhook) and restart it; or, if the configuration \
-                          is newer than the agent, run: systemctl reload certhook";
-            self.add(line, Problem::new("not_seen_by_agent", message, remedy));
+            self.add(line, Problem::new("not_seen_by_agent", message, platform::WORDS.unseen));
         }
     }
 

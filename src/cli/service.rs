@@ -62,6 +62,11 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Outcome {
             complain(&format!("{error}: nothing is to be removed"));
             Outcome::Unwell
         }
+        // It says itself what to do.
+        Err(error) if error.raw_os_error().is_none() => {
+            complain(&error.to_string());
+            Outcome::Unwell
+        }
         Err(error) => {
             complain(&format!("{error}; only an administrator may make or remove services"));
             Outcome::Unwell

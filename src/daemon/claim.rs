@@ -119,7 +119,7 @@ pub fn try_lock(state_dir: &Path) -> Result<Option<File>, Problem> {
             ErrorKind::PermissionDenied => {
                 format!("{}; where that is so already, let that user write there", platform::AS_WHOM)
             }
-            _ => "let certhook's user write there, or name another state_dir".to_owned(),
+            _ => format!("let {} write there, or name another state_dir", platform::WORDS.user),
         };
         Problem::new("state_dir", message, remedy)
     };
@@ -154,6 +154,6 @@ fn no_socket(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         "control_socket",
         format!("the control socket {} cannot be made: {error}", path.display()),
-        "let certhook's user write in state_dir, and keep its path short",
+        format!("let {} write in state_dir, and keep its path short", platform::WORDS.user),
     )
 }

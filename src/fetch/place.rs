@@ -111,7 +111,8 @@ fn beside(folder: &Path, file: File) -> PathBuf {
 
 fn not_written(folder: &Path, error: &io::Error) -> Problem {
     let message = format!("{}: it cannot be written: {error}", shown(folder));
-    Problem::new("not_written", message, "let certhook's user write there, and see its disk")
+    let remedy = format!("let {} write there, and see its disk", platform::WORDS.user_there);
+    Problem::new("not_written", message, remedy)
 }
 
 fn planted(path: &Path, what: &str) -> Problem {

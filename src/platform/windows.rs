@@ -13,6 +13,7 @@ mod process;
 mod secret;
 mod service;
 mod signals;
+mod trust;
 
 use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{self, Ended, Failure};
+use crate::platform;
 use crate::problem::{Problem, printable};
 
 /// A program and its arguments.
@@ -46,11 +47,14 @@ impl Command {
     pub(super) async fn output(&self) -> Result<Ended, Problem> {
         self.0.output().await.map_err(|failure| {
             let (code, remedy) = match failure {
-                Failure::Nothing => ("reload_command", "name one with reload"),
+                Failure::Nothing => ("reload_command", "name one with reload".to_owned()),
                 Failure::NotRun(..) => {
-                    ("reload_command", "see that the program is there and may be run by certhook's user")
+                    let user = platform::WORDS.user;
+                    ("reload_command", format!("see that the program is there and may be run by {user}"))
                 }
-                Failure::TooLong(..) => ("reload_timeout", "run it by hand, or raise reload_timeout"),
+                Failure::TooLong(..) => {
+                    ("reload_timeout", "run it by hand, or raise reload_timeout".to_owned())
+                }
             };
             Problem::new(code, failure.to_string(), remedy)
         })

@@ -43,6 +43,7 @@ use crate::certificate::{Fingerprint, Leaf, Thumbprint};
 use crate::config::{self, Binding};
 use crate::discover::Found;
 use crate::files::{self, ReadError};
+use crate::platform;
 use crate::problem::{Problem, printable};
 use central::Shelf;
 use host_config::{Bound, HostConfig};
@@ -196,7 +197,8 @@ impl Iis {
         if !central.folder.is_dir() {
             let folder = printable(&central.folder.display().to_string(), 300);
             let message = format!("the central store {folder} is no folder that certhook can see");
-            let remedy = "see central_store, and that certhook's user may enter the share";
+            let remedy =
+                format!("see central_store, and that {} may enter the share", platform::WORDS.user_there);
             return Err(Problem::new("central_store", message, remedy));
         }
         Ok(Some(Shelf { folder: central.folder.clone(), password }))

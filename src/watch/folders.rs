@@ -208,6 +208,6 @@ fn cannot_watch(folder: &Path, error: &notify::Error) -> Problem {
     Problem::new(
         "cannot_watch",
         format!("{folder} cannot be watched ({error}); it is polled"),
-        "let certhook's user read the folder",
+        format!("let {} read the folder", platform::WORDS.user_there),
     )
 }

@@ -137,6 +137,9 @@ fn the_zip_is_installed_and_removed(host: &Host) {
         assert!(data.join("certhook.toml").exists(), "{what}");
         assert!(value(SERVICE, "ImagePath").contains(r"C:\Program Files\certhook\certhook.exe"), "{what}");
     }
+    let install = || shell(zip.join("install.cmd"));
+    an_upgrade_leaves_what_ran_running(host, &zip, &install);
+    what_others_have_made_is_refused(data, &install);
     let removed = shell(program.join("uninstall.cmd"));
     assert!(removed.status.success(), "{removed:?}");
     assert!(!program.join("certhook.exe").exists() && !program.join("hooks").exists(), "{removed:?}");
@@ -147,4 +150,72 @@ fn the_zip_is_installed_and_removed(host: &Host) {
         "{again:?}"
     );
     std::fs::remove_dir_all(data).unwrap();
+}
+
+/// Also where the new version, or Windows, refuses.
+fn an_upgrade_leaves_what_ran_running(host: &Host, zip: &Path, install: &dyn Fn() -> Output) {
+    let (program, config) =
+        (Path::new(r"C:\Program Files\certhook"), Path::new(r"C:\ProgramData\certhook\certhook.toml"));
+    std::fs::copy(host.config(), config).unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let runs = || host.wait_for("the service runs", |status| status["agent"]["running"] == true);
+    for what in ["started", "replaced while it runs"] {
+        let installed = install();
+        assert!(
+            installed.status.success() && said(&installed).contains("certhook runs"),
+            "{what}: {installed:?}"
+        );
+        runs();
+        assert!(
+            !program.join("certhook.exe.new").exists() && !program.join("certhook.exe.old").exists(),
+            "{what}"
+        );
+    }
+    std::fs::write(config, "nonsense = 1\n").unwrap();
+    let refused = install();
+    let told = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(told.contains("refuses C:\\ProgramData") && told.contains("was started again"), "{refused:?}");
+    assert!(
+        program.join("certhook.exe").exists() && !program.join("certhook.exe.old").exists(),
+        "it is back"
+    );
+    std::fs::copy(host.config(), config).unwrap();
+    assert!(install().status.success(), "it runs again, or is left to");
+    // What cannot be copied is known before anything is stopped.
+    let (exe, away) = (zip.join("certhook.exe"), zip.join("away.exe"));
+    std::fs::rename(&exe, &away).unwrap();
+    let refused = install();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(said(&refused).contains("nothing was changed"), "{refused:?}");
+    runs();
+    std::fs::rename(&away, &exe).unwrap();
+    run(&["sc", "stop", "certhook"]);
+    host.wait_for("the service has ended", |status| status["agent"]["running"] == false);
+}
+
+/// wine has no users, but shows what is another Unix user's as another's.
+fn what_others_have_made_is_refused(data: &Path, install: &dyn Fn() -> Output) {
+    let planted = data.join("state").join("planted.cmd");
+    std::fs::create_dir_all(data.join("state")).unwrap();
+    std::fs::write(&planted, "rem").unwrap();
+    if !is_given_away(&planted) {
+        println!("SKIPPED install.cmd: what others own; this user gives no file away");
+        return;
+    }
+    let refused = install();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(told.contains("planted.cmd belongs to") && told.contains("/setowner"), "{refused:?}");
+    std::fs::remove_file(&planted).unwrap();
+    assert!(install().status.success(), "what it was refused for is gone");
+    run(&["sc", "stop", "certhook"]);
+}
+
+fn is_given_away(path: &Path) -> bool {
+    let prefix = std::env::var("WINEPREFIX").unwrap_or_default();
+    let path = path.display().to_string().replace("C:", "").replace('\\', "/");
+    let unix = format!("{prefix}/drive_c{path}");
+    let words = ["/d", "/c", "start", "/wait", "/unix", "/bin/chown", "12345", &unix];
+    Command::new("cmd").args(words).status().is_ok_and(|ended| ended.success())
 }

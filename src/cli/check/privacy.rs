@@ -27,8 +27,7 @@ impl Findings<'_> {
                 Err(error) if error.kind() == NotFound => {}
                 Err(error) => {
                     let message = format!("who may use the folder {shown} cannot be told: {error}");
-                    let remedy = "run this as an administrator, or as certhook's user";
-                    self.add(0, Problem::new("folder_not_private", message, remedy));
+                    self.add(0, Problem::new("folder_not_private", message, platform::AS_WHOM));
                 }
             }
         }
@@ -42,7 +41,8 @@ impl Findings<'_> {
             Err(error) => {
                 let message = format!("the client secret {} cannot be read: {error}", path.display());
                 let code = if error.kind() == NotFound { "secret_missing" } else { "secret_unreadable" };
-                let remedy = "write the application's secret into it, readable by certhook's user alone";
+                let user = platform::WORDS.user;
+                let remedy = format!("write the application's secret into it, readable by {user} alone");
                 self.add(line, Problem::new(code, message, remedy));
             }
         }

@@ -3,14 +3,16 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW,
-    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
+    GetNamedSecurityInfoW, GetSecurityInfo, SDDL_REVISION_1, SE_FILE_OBJECT, SetNamedSecurityInfoW,
 };
 use windows_sys::Win32::Security::{
     ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, CheckTokenMembership, DACL_SECURITY_INFORMATION, GetAce,
@@ -115,6 +117,30 @@ pub fn open_to_others(folder: &Path) -> io::Result<Option<Exposed>> {
     judge(folder, Thing::Folder)
 }
 
+/// The SID of whom it belongs to; opened with `READ_CONTROL`.
+pub(super) fn owner_of(file: &File) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (null_mut(), null_mut());
+    // SAFETY: the handle is open for as long as `file` is borrowed; the owner points into the descriptor, which is
+    // freed below.
+    let code = unsafe {
+        GetSecurityInfo(
+            file.as_raw_handle(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if code != 0 {
+        return Err(of_code(code));
+    }
+    let _descriptor = Descriptor(descriptor);
+    sid_text(owner)
+}
+
 fn judge(path: &Path, thing: Thing) -> io::Result<Option<Exposed>> {
     let (name, mut owner, mut list, mut descriptor) = (wide(path), null_mut(), null_mut(), null_mut());
     // SAFETY: the path ends with a zero; owner and list point into the descriptor, which is freed below.
@@ -171,7 +197,7 @@ fn entries(list: *const ACL) -> io::Result<Vec<Entry>> {
 }
 
 /// Whether this process may do what administrators may.
-fn is_administrator() -> bool {
+pub(super) fn is_administrator() -> bool {
     let Ok(sid) = sid_of(ADMINISTRATORS) else { return false };
     let mut is = 0;
     // SAFETY: the SID is a whole one; without a token the process's own is meant.
@@ -237,7 +263,7 @@ fn sid_text(sid: PSID) -> io::Result<String> {
 }
 
 /// `DOMAIN\name`, where the system knows one.
-fn name_of(sid: &str) -> Option<String> {
+pub(super) fn name_of(sid: &str) -> Option<String> {
     let sid = sid_of(sid).ok()?;
     let (mut name, mut domain) = ([0u16; 256], [0u16; 256]);
     let (mut name_length, mut domain_length, mut kind) = (256, 256, 0);

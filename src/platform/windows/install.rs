@@ -23,8 +23,8 @@ use windows_sys::Win32::System::Registry::{
 };
 
 use super::journal::SOURCE;
-use super::service::NAME;
-use super::{access, create_private_folder, default_config, wide};
+use super::service::{NAME, PATIENCE};
+use super::{access, default_config, trust, wide};
 
 const DISPLAYED: &str = "certhook";
 const DESCRIPTION: &str = "Sees to it that a renewed TLS certificate is served, proves it by a handshake, and tells the RCL Portal.";
@@ -44,8 +44,10 @@ const NOT_ACTIVE: i32 = 1062;
 /// Gives what this system does not know and was left out: nothing, on a Windows of this century.
 ///
 /// # Errors
-/// The system's: only administrators may.
+/// The system's: only administrators may. One without a code of the system's says itself what to do: others may have
+/// put something into the folder of the configuration, and nothing was done.
 pub fn install_service(config: &Path) -> io::Result<Vec<&'static str>> {
+    take_own_folder(config)?;
     let program = std::env::current_exe()?;
     // Written out: what a service finds in its environment is not what this command finds.
     let launch_arguments: Vec<OsString> =
@@ -81,6 +83,7 @@ pub fn install_service(config: &Path) -> io::Result<Vec<&'static str>> {
         outcome => outcome,
     };
     wish("the delayed start", service.set_delayed_auto_start(true))?;
+    wish("the time before a shutdown", service.set_preshutdown_timeout(PATIENCE))?;
     let restart = |seconds| ServiceAction {
         action_type: ServiceActionType::Restart,
         delay: Duration::from_secs(seconds),
@@ -97,12 +100,17 @@ pub fn install_service(config: &Path) -> io::Result<Vec<&'static str>> {
     wish("the start after an end", service.set_failure_actions_on_non_crash_failures(true))?;
     add_event_source()?;
     keep_out_of_error_reports(true);
-    if let Some(folder) = config.parent().filter(|_| config == default_config()) {
-        // Every user may make folders in %ProgramData%: it may be somebody's.
-        create_private_folder(folder)?;
-        access::make_private(folder)?;
-    }
     Ok(left_out)
+}
+
+/// Where the configuration is, and the state, unless another configuration names others.
+fn take_own_folder(config: &Path) -> io::Result<()> {
+    let usual = default_config();
+    let Some(folder) = usual.parent() else { return Ok(()) };
+    if config == usual || std::fs::symlink_metadata(folder).is_ok() {
+        trust::take_folder(folder)?;
+    }
+    Ok(())
 }
 
 /// Stops and removes the service. Configuration and ledger stay.

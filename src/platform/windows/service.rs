@@ -20,7 +20,7 @@ pub(super) const NAME: &str = "certhook";
 /// `ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`: nobody's service, but a program on a console.
 const ON_A_CONSOLE: i32 = 1063;
 /// Another pass may have to end before it runs, and a request to the portal before it stops.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 type Work = Box<dyn FnOnce() -> u8 + Send>;
 
@@ -65,7 +65,8 @@ fn main(_: Vec<std::ffi::OsString>) {
 
 fn control(order: ServiceControl) -> ServiceControlHandlerResult {
     match order {
-        ServiceControl::Stop | ServiceControl::Shutdown => {
+        // Long before the shutdown itself, so that an installation comes to its end.
+        ServiceControl::Stop | ServiceControl::Preshutdown | ServiceControl::Shutdown => {
             tell(ServiceState::StopPending, 0);
             STOP.notify_one();
         }
@@ -85,7 +86,10 @@ fn tell(current_state: ServiceState, outcome: u8) {
     let is_pending = matches!(current_state, ServiceState::StartPending | ServiceState::StopPending);
     let controls_accepted = match current_state {
         ServiceState::Running => {
-            ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN | ServiceControlAccept::PARAM_CHANGE
+            ServiceControlAccept::STOP
+                | ServiceControlAccept::PRESHUTDOWN
+                | ServiceControlAccept::SHUTDOWN
+                | ServiceControlAccept::PARAM_CHANGE
         }
         _ => ServiceControlAccept::empty(),
     };

@@ -99,7 +99,10 @@ impl Shelf {
                 let path = printable(&path.display().to_string(), 300);
                 let message =
                     format!("{path} in the central store cannot be read: {}", error.problem().message);
-                let remedy = "let certhook's user read and write in that folder, and see that nobody keeps the file open";
+                let remedy = format!(
+                    "let {} read and write in that folder, and see that nobody keeps the file open",
+                    platform::WORDS.user_there
+                );
                 return Err(Problem::new("central_store", message, remedy));
             }
         };
@@ -172,6 +175,9 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn not_written(path: &Path, error: &std::io::Error) -> Problem {
     let path = printable(&path.display().to_string(), 300);
     let message = format!("{path} in the central store cannot be written: {error}");
-    let remedy = "let certhook's user write in that folder, and see that nobody keeps the file open";
+    let remedy = format!(
+        "let {} write in that folder, and see that nobody keeps the file open",
+        platform::WORDS.user_there
+    );
     Problem::new("central_store", message, remedy)
 }

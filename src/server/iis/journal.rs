@@ -26,8 +26,10 @@ impl Journal for JournalFile {
         };
         done.map_err(|error| {
             let message = format!("{} cannot be written: {error}", shown(path));
-            let remedy =
-                "let certhook's user write in state_dir; no record is deleted before its copy is on disk";
+            let remedy = format!(
+                "let {} write in state_dir; no record is deleted before its copy is on disk",
+                platform::WORDS.user
+            );
             Problem::new("journal", message, remedy)
         })
     }
