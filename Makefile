@@ -1,7 +1,7 @@
 # certhook's own chores. Each works on a clean machine with a Rust toolchain; `test` and `demo` install
 # what they need with apt-get when it is missing, and are quiet when it is there.
 
-.PHONY: help test demo fmt lint unit slow writers soak fuzz release deb rpm packages lifecycle windows windows-zip manuals tools simulator clean
+.PHONY: help test demo fmt lint unit slow writers soak bench fuzz release deb rpm packages lifecycle windows windows-zip manuals tools simulator clean
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -10,6 +10,7 @@ help: ## this list
 
 test: tools fmt lint unit slow ## everything that must hold, quickest first
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory lifecycle; else echo "skipped: make lifecycle, which only root can"; fi
+	packaging/windows/test.sh --if-possible
 
 demo: tools ## the main job, played on this machine: three renewals from the file to the portal
 	cargo build --quiet --workspace --bins
@@ -28,12 +29,19 @@ slow:
 	cargo test --test slow --quiet
 
 writers: tools ## every way a certificate is written, and what came of it, as tables
-	@out=$$(cargo test --quiet --test slow writers:: -- --nocapture 2>&1) || { echo "$$out"; exit 1; }; \
+	@out=$$(CERTHOOK_TEST_MANY=1000 cargo test --quiet --test slow writers:: -- --nocapture 2>&1) || { echo "$$out"; exit 1; }; \
 	echo "$$out" | grep '^|\|^$$'
 
 MINUTES ?= 20
 soak: tools ## MINUTES=20 of renewals while the portal, the disk and nginx fail at random (as root)
 	CERTHOOK_SOAK_MINUTES=$(MINUTES) cargo test --quiet --release --test slow -- --nocapture soak::
+
+bench: tools ## what it costs: pure parts, hosts of many sites, and beside the floor where ../shared/bench is (as root)
+	cargo build --quiet --workspace --bins
+	cargo build --quiet --release
+	cargo bench --quiet --bench pure -- --quick
+	cargo bench --quiet --bench host
+	tests/bench/harness.sh
 
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for FUZZ_SECONDS=60; what is found stays in fuzz/artifacts

@@ -22,6 +22,9 @@
 //!   from Probing, while the server has not loaded its part for the site:  Awaiting{since} ─ hint, load ─▶ Inspecting
 //! ```
 //!
+//! A renewal that was only just written goes from Inspecting to Ready without Probing, where its server has shown that
+//! it loads only when it is told.
+//!
 //! A hint that comes while an action is in flight is kept and looked at when the action ends. At most one
 //! action is in flight for each site, and one reload for each server. Sites come and go while the agent runs; what
 //! is told of one that is gone is passed over.

@@ -13,6 +13,7 @@ mod raw;
 mod servers;
 mod sites;
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -319,14 +320,21 @@ impl Config {
         config
     }
 
-    /// What tells a site from all others in the ledger, whatever it is called: its certificate's path, with its
+    /// What tells each site from all others in the ledger, whatever it is called: its certificate's path, with its
     /// server's name where several servers use one certificate.
-    pub fn site_key(&self, site: &Site) -> String {
-        let path = site.certificate.display().to_string();
-        match self.sites.iter().filter(|other| other.certificate == site.certificate).count() {
-            1 => path,
-            _ => format!("{path}@{}", self.servers[site.server].name),
+    pub fn site_keys(&self) -> Vec<String> {
+        let mut users = HashMap::new();
+        for site in &self.sites {
+            *users.entry(&site.certificate).or_insert(0) += 1;
         }
+        let key = |site: &Site| {
+            let path = site.certificate.display().to_string();
+            match users[&site.certificate] {
+                1 => path,
+                _ => format!("{path}@{}", self.servers[site.server].name),
+            }
+        };
+        self.sites.iter().map(key).collect()
     }
 }
 

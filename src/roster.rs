@@ -43,11 +43,12 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     let mut folders = Vec::new();
     let mut sites = Vec::new();
     // Who is named by a path of its own is no match of a pattern.
-    let (patterns, plain): (Vec<_>, Vec<_>) = config.sites.iter().partition(|site| site.is_pattern());
-    for site in plain {
-        sites.push(named(config, site, config.site_key(site), &mut pairs));
+    let (patterns, plain): (Vec<_>, Vec<_>) =
+        config.sites.iter().zip(config.site_keys()).partition(|(site, _)| site.is_pattern());
+    for (site, key) in plain {
+        sites.push(named(config, site, key, &mut pairs));
     }
-    for site in patterns {
+    for (site, _) in patterns {
         for one in pattern::expand(site, &mut folders) {
             let key = path_key(config, &one.certificate, one.server);
             sites.push(named(config, &one, key, &mut pairs));

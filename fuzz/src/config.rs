@@ -44,7 +44,7 @@ fn right(config: &Config) {
             assert!(key.is_absolute(), "{site:?}");
         }
     }
-    let keys: BTreeSet<String> = config.sites.iter().map(|site| config.site_key(site)).collect();
+    let keys: BTreeSet<String> = config.site_keys().into_iter().collect();
     assert_eq!(keys.len(), config.sites.len(), "two sites cannot be told apart: {keys:?}");
     if let Some(portal) = &config.portal {
         assert!(portal.timeout > Duration::ZERO && portal.retry > Duration::ZERO);

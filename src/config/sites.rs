@@ -223,9 +223,11 @@ pub(super) fn names_differ(file: &File<'_>, sites: &[&Site]) {
 
 /// Two sites of IIS that name one binding would take it from each other in turn.
 pub(super) fn bindings_differ(file: &File<'_>, sites: &[&Site]) {
+    // Of thousands few name any.
+    let sites: Vec<&&Site> = sites.iter().filter(|site| !site.bindings.is_empty()).collect();
     for (index, site) in sites.iter().enumerate() {
         let earlier = sites[..index].iter().filter(|earlier| earlier.server == site.server);
-        let both = |earlier: &&&Site| {
+        let both = |earlier: &&&&Site| {
             site.bindings.iter().find(|binding| earlier.bindings.iter().any(|other| other.is_same(binding)))
         };
         if let Some((first, binding)) = earlier.filter_map(|earlier| Some((earlier, both(&earlier)?))).next()
@@ -262,8 +264,7 @@ pub(super) fn copies_differ(file: &File<'_>, config: &Config) {
 /// A path may end as the key of another site does that has its server's name at the end.
 pub(super) fn keys_differ(file: &File<'_>, config: &Config) {
     let mut known = BTreeMap::new();
-    for site in &config.sites {
-        let key = config.site_key(site);
+    for (site, key) in config.sites.iter().zip(config.site_keys()) {
         match known.get(&key) {
             None => drop(known.insert(key, site)),
             Some(first) if first.certificate == site.certificate => {}

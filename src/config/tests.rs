@@ -449,10 +449,9 @@ fn messages_repeat_no_control_characters() {
 fn one_certificate_on_two_servers_is_two_sites() {
     let servers = "[server.a]\n[server.b]\n";
     let config = parse(&format!("{servers}{SITE}server = \"a\"\n{SITE}server = \"b\"\n")).unwrap();
-    let keys = config.sites.iter().map(|site| config.site_key(site)).collect::<Vec<_>>();
-    assert_eq!(keys, ["/c.pem@a", "/c.pem@b"]);
+    assert_eq!(config.site_keys(), ["/c.pem@a", "/c.pem@b"]);
     let config = parse(&format!("{SITE}key = \"engine:pkcs11:x\"\n")).unwrap();
-    assert_eq!(config.site_key(&config.sites[0]), "/c.pem");
+    assert_eq!(config.site_keys(), ["/c.pem"]);
     assert_eq!(config.sites[0].key, KeyAt::Elsewhere("engine:pkcs11:x".to_owned()));
 }
 

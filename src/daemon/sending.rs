@@ -24,7 +24,7 @@ pub(super) fn courier(
     };
     let known = |site: &config::Site| Known { name: site.name.clone(), id: site.id };
     let known: HashMap<String, Known> =
-        config.sites.iter().map(|site| (config.site_key(site), known(site))).collect();
+        config.site_keys().into_iter().zip(config.sites.iter().map(known)).collect();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let client = Arc::new(Portal::new(portal.clone()));
