@@ -24,7 +24,7 @@ fn protect(host: &Host, input: &[u8]) -> (Option<i32>, String) {
 fn a_protected_secret_is_used_as_it_was_typed() {
     let host = Host::new();
     assert!(host.certhook(&["sync"]).status.success());
-    let secret = host.portal.client_secret().to_owned();
+    let secret = host.portal.client_secret();
     let (code, said) = protect(&host, format!("\u{feff}{secret}\r\n").as_bytes());
     assert_eq!(code, Some(0), "{said}");
     let written = std::fs::read_to_string(host.path("client_secret")).unwrap();

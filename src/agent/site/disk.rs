@@ -153,8 +153,11 @@ impl Agent {
             self.settled(now, id);
             return;
         }
-        if !new {
-            // What is unchanged hardly wants a reload: nobody's waits for the answer.
+        if new {
+            // It is going to want the reload that others wait for.
+            self.stir(now, id, true);
+        } else {
+            // What is unchanged hardly wants one: nobody's waits for the answer.
             self.calm(now, id);
         }
         let site = &self.sites[id];

@@ -125,3 +125,16 @@ fn of_a_hundred_only_the_first_few_are_asked_before_the_old_workers_are_gone() {
     world.assert_settled();
     assert!(world.probes <= 100 + 200, "two of each beside: {}", world.probes);
 }
+
+#[test]
+fn what_a_start_finds_new_shares_a_reload_however_long_the_wire_is_asked() {
+    let mut world = World::known(3);
+    (world.disk[0], world.disk[2]) = (Disk::Leaf(2), Disk::Leaf(2));
+    world.start();
+    // The old certificate may be the last of somebody's reload for a while; one is decided later than the other.
+    world.run(SCAN_HOLD);
+    world.event(Event::Look(SiteId(2), Cause::Asked));
+    world.run(SECOND * 2);
+    assert_eq!(world.reloads.len(), 1);
+    world.assert_settled();
+}
