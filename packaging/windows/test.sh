@@ -39,7 +39,11 @@ export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=/usr/lib/wine/wine64
 packaging/windows/prefix.sh "$WINEPREFIX" &
 prefix=$!
 cargo test --quiet --package certhook --lib --bins --test windows --no-run
-wait $prefix
+# Beside the compiler wine may take longer than it waits for itself.
+wait $prefix || {
+    rm -rf "$WINEPREFIX"
+    packaging/windows/prefix.sh "$WINEPREFIX" || { echo "wine cannot make a prefix here" >&2; exit 1; }
+}
 
 status=0
 run() {
