@@ -32,6 +32,8 @@ trap 'exit 1' INT TERM HUP
 awk '/BEGIN CERTIFICATE/ { count++ } count == 1' /etc/ssl/certs/ca-certificates.crt >"$work/root.pem"
 # What is tested is computed a lot, and wine is slow enough.
 export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
+# Most of the time they wait for wine.
+export RUST_TEST_THREADS=8
 # Beside what is built for this system: neither makes the other build anew.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/windows
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=/usr/lib/wine/wine64

@@ -115,7 +115,13 @@ fn what_changes_is_written_at_once_and_then_once_a_second_with_the_last_word() {
         world.is_wrong("stale");
         until("the last word", || world.file("c.prom").contains("code=\"stale\"")).await;
         assert!(world.asked() - before <= 2 + begun.elapsed().as_secs(), "{}", world.asked());
-        assert_eq!(*world.said.lock().unwrap(), ["1 site: 1 current", "1 site: 1 waiting; a.test: stale"]);
+        // Where the file cannot be replaced while it is read here, that is said too.
+        if !certhook_test_support::wine::cannot_prove("it renames over no file that is open") {
+            assert_eq!(
+                *world.said.lock().unwrap(),
+                ["1 site: 1 current", "1 site: 1 waiting; a.test: stale"]
+            );
+        }
         assert!(!world.file("c.prom").contains("certhook_up 0"));
         world.stop().await;
         let left = world.file("c.prom");
