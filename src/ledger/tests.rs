@@ -352,7 +352,6 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     made.note(&Entry::new(at(1), "a", "well")).unwrap();
     for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
         // On Windows the folder's access list is for all that SQLite makes in it.
-        #[cfg(windows)]
         if certhook_test_support::wine::cannot_prove("it lets files inherit no access list") {
             break;
         }

@@ -10,7 +10,6 @@ pub mod machine;
 #[cfg(unix)]
 pub mod nginx;
 pub mod portal;
-#[cfg(windows)]
 pub mod wine;
 pub mod wire;
 #[cfg(unix)]
