@@ -154,10 +154,12 @@ impl Ground {
 
     /// Until less than a millisecond of a second goes to it.
     pub fn wait_until_calm(&self) {
-        let mut last = Cost::of(self.pid()).run;
+        let mut last = Cost::of(self.pid());
         self.wait("calm", Duration::from_secs(1), || {
-            let now = Cost::of(self.pid()).run;
-            now - std::mem::replace(&mut last, now) < 1.0
+            let now = Cost::of(self.pid());
+            let run = now.since(&last).0;
+            last = now;
+            run < 1.0
         });
     }
 

@@ -82,8 +82,9 @@ fn rest(sites: usize) {
     std::thread::sleep(REST);
     let after = Cost::of(ground.pid());
     let row = |what: &str, unit| Row::of(&format!("rest, {sites} sites: {what}"), unit);
-    row("processor time in a minute", "ms").value(after.run - before.run).print();
-    row("wake-ups in a minute", "").value(after.wakes - before.wakes).print();
+    let (run, wakes) = after.since(&before);
+    row("processor time in a minute", "ms").value(run).print();
+    row("wake-ups in a minute", "").value(wakes).print();
     row("resident after ten reports", "MiB").value(after.resident).print();
     row("PSS after ten reports", "MiB").value(after.proportional).print();
     ground.stop();
