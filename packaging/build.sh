@@ -27,8 +27,9 @@ SOURCE_DATE_EPOCH=$(packaging/epoch.sh)
 registry=${CARGO_HOME:-$HOME/.cargo}
 sysroot=$(rustc --print sysroot)
 export SOURCE_DATE_EPOCH
-export RUSTFLAGS="--remap-path-prefix=$PWD=/certhook --remap-path-prefix=$registry=/cargo --remap-path-prefix=$sysroot=/rust"
-export CFLAGS="-ffile-prefix-map=$PWD=/certhook -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$target=/target"
+# A panic ends the program with its message: nothing unwinds, and without names there is no way to show.
+export RUSTFLAGS="-Cforce-unwind-tables=no --remap-path-prefix=$PWD=/certhook --remap-path-prefix=$registry=/cargo --remap-path-prefix=$sysroot=/rust"
+export CFLAGS="-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=$PWD=/certhook -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$target=/target"
 export CARGO_ZIGBUILD_PYTHON_PATH="$tools/zig/bin/python" ZIG_GLOBAL_CACHE_DIR="$tools/zig-cache"
 export PATH="$tools/bin:$tools/zig/bin:$PATH"
 cargo zigbuild --quiet --locked --profile "$profile" --target "$triple.$glibc" --bin certhook >&2

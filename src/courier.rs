@@ -19,6 +19,7 @@ use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, 
 use crate::portal::{Failure, Next, Portal};
 pub use counted::{Trouble, list};
 use counted::{settle, spent_until};
+use records::Listed;
 pub use records::{Known, as_list};
 
 /// The longest pause between two attempts, unless the portal asks for more.
@@ -53,6 +54,8 @@ pub struct Courier {
     first_pause: Duration,
     /// The leaves whose reports the portal has taken, and the ledger could not note yet.
     answered: RefCell<HashSet<String>>,
+    /// The portal's list, for as long as there is something to send.
+    listed: RefCell<Option<Arc<Listed>>>,
     /// Failures in a row, of whichever report: what stops one would stop the others.
     failures: Cell<u32>,
     /// Until then nothing is sent, also not what came meanwhile.
@@ -78,6 +81,7 @@ impl Courier {
             requests_per_week: config.requests_per_week,
             first_pause: config.retry,
             answered: RefCell::default(),
+            listed: RefCell::default(),
             failures: Cell::new(0),
             resume_at: Cell::new(None),
             told,
@@ -87,7 +91,9 @@ impl Courier {
     /// Works until nobody can give orders any more.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
         loop {
-            let sleep = match self.deliver_due(|| orders.is_closed()).await {
+            let outcome = self.deliver_due(|| orders.is_closed()).await;
+            self.listed.take();
+            let sleep = match outcome {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
@@ -105,6 +111,7 @@ impl Courier {
                 Ok(Some(Order::Flush(done))) => {
                     // The ledger's trouble was told above, and is in the outcome that the asker reads.
                     let _ = self.deliver_due(|| orders.is_closed()).await;
+                    self.listed.take();
                     let _ = done.send(());
                 }
             }
@@ -135,22 +142,13 @@ impl Courier {
         }
     }
 
-    /// Of a certificate that was there at the first start: the portal's list tells whether it misses it.
-    async fn ask(&self, report: &Report) -> Result<(), Trouble> {
-        let since = report.created_at.saturating_sub(FIRST_LIST).unwrap_or(report.created_at);
-        let record = self.listed_since(since, report, Purpose::Look).await?;
-        let wanted = record.is_some_and(|record| !record.installed && records::is_of(&record, report));
-        self.ledger.decide(report, wanted, Timestamp::now())?;
-        Ok(())
-    }
-
     async fn deliver(&self, report: &Report) -> Result<(), Trouble> {
         let leaf = report.fingerprint.to_string();
         if !self.answered.borrow().contains(&leaf) {
             if !self.post(report).await? {
                 let Report { site, fingerprint, .. } = report;
                 tracing::info!(site, %fingerprint, "not a certificate of the portal's: nothing to report");
-                return Ok(self.ledger.decide(report, false, Timestamp::now())?);
+                return Ok(self.ledger.decide(&[(report, false)], Timestamp::now())?);
             }
             self.answered.borrow_mut().insert(leaf.clone());
         }

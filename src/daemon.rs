@@ -40,6 +40,7 @@ use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
 use looks::Looks;
+use record::Records;
 use reread::Next;
 use sending::courier;
 use waiters::Waiters;
@@ -153,6 +154,7 @@ struct Daemon {
     ledger: Arc<Ledger>,
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
     looks: Looks,
+    records: Records,
     probes: Arc<Semaphore>,
     /// For sites that were just renewed.
     urgent_probes: Arc<Semaphore>,
@@ -199,6 +201,7 @@ impl Daemon {
             changes: watch::Sender::new(0),
             outlets: None,
             looks: Looks::default(),
+            records: Records::default(),
             probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             urgent_probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
             notes: JoinSet::new(),

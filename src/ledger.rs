@@ -152,7 +152,8 @@ impl Installation {
 }
 
 fn known_leaf(transaction: &Transaction<'_>, site: &str) -> rusqlite::Result<Option<String>> {
-    transaction.query_row("SELECT leaf FROM site WHERE site = ?1", [site], |row| row.get(0)).optional()
+    let mut query = transaction.prepare_cached("SELECT leaf FROM site WHERE site = ?1")?;
+    query.query_row([site], |row| row.get(0)).optional()
 }
 
 impl Ledger {
@@ -209,46 +210,22 @@ impl Ledger {
         })
     }
 
-    /// Writes down that a leaf is served, together with the report it calls for, in one step. Doing it again
-    /// changes nothing.
+    /// As [`Ledger::install_all`], of one.
     ///
     /// # Errors
     /// [`LedgerError`]; nothing is written then.
     pub fn install(&self, installation: &Installation, now: Timestamp) -> Result<(), LedgerError> {
-        let Installation { site, name, recorded, .. } = installation;
+        self.install_all(std::slice::from_ref(installation), now)
+    }
+
+    /// Writes down that leaves are served, together with the reports they call for, in one step. Doing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing is written then.
+    pub fn install_all(&self, installations: &[Installation], now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            let how = installation.how_after(known_leaf(transaction, site)?.as_deref());
-            transaction.execute(
-                "INSERT INTO site (site, name, leaf, chain_set, intermediates, recorded_at)
-                 VALUES (?1, ?6, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (site) DO UPDATE
-                 SET name = ?6, leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
-                (
-                    site,
-                    recorded.leaf.to_string(),
-                    recorded.set.to_string(),
-                    recorded.intermediates,
-                    milliseconds(now),
-                    name,
-                ),
-            )?;
-            let note = |at: Timestamp, event: &str| {
-                history::append(transaction, &Entry::new(at, site, event).about(&recorded.leaf))
-            };
-            match how {
-                How::Adopted => note(installation.served_at, "adopted")?,
-                How::Installed | How::Restored => {
-                    note(installation.whole_at, "whole")?;
-                    if let Some(at) = installation.reloaded_at {
-                        note(at, "reloaded")?;
-                    }
-                    note(installation.served_at, "served")?;
-                }
-            }
-            match &installation.report {
-                Some(report) => reports::enqueue(transaction, site, &recorded.leaf, report, how, now),
-                None => Ok(()),
-            }
+            installations.iter().try_for_each(|installation| install(transaction, installation, now))
         })
     }
 
@@ -292,6 +269,49 @@ impl Ledger {
             *slot = None;
         }
         Ok(result?)
+    }
+}
+
+fn install(
+    transaction: &Transaction<'_>,
+    installation: &Installation,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let Installation { site, name, recorded, .. } = installation;
+    let known = known_leaf(transaction, site)?;
+    let how = installation.how_after(known.as_deref());
+    let mut write = transaction.prepare_cached(
+        "INSERT INTO site (site, name, leaf, chain_set, intermediates, recorded_at)
+         VALUES (?1, ?6, ?2, ?3, ?4, ?5)
+         ON CONFLICT (site) DO UPDATE
+         SET name = ?6, leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
+    )?;
+    write.execute((
+        site,
+        recorded.leaf.to_string(),
+        recorded.set.to_string(),
+        recorded.intermediates,
+        milliseconds(now),
+        name,
+    ))?;
+    let note = |at: Timestamp, event: &str| {
+        history::append(transaction, &Entry::new(at, site, event).about(&recorded.leaf))
+    };
+    match how {
+        How::Adopted => note(installation.served_at, "adopted")?,
+        How::Installed | How::Restored => {
+            note(installation.whole_at, "whole")?;
+            if let Some(at) = installation.reloaded_at {
+                note(at, "reloaded")?;
+            }
+            note(installation.served_at, "served")?;
+        }
+    }
+    match &installation.report {
+        Some(report) => {
+            reports::enqueue(transaction, site, (known.as_deref(), &recorded.leaf), report, how, now)
+        }
+        None => Ok(()),
     }
 }
 

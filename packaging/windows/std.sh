@@ -23,7 +23,7 @@ sources() {
     done
     options=(-o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$apt/parts" -o "Dir::State::Lists=$apt/lists"
         -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache" -o Acquire::Check-Valid-Until=false
-        -o Acquire::Languages=none)
+        -o Acquire::Languages=none -o APT::Sandbox::User=root)
     apt-get "${options[@]}" -qq update
     package=$(apt-cache "${options[@]}" madison rust-src | cut -d '|' -f 2 | tr -d ' ' | grep -m 1 "^$version+" || true)
     # A superseded version stays in the pool for some time.

@@ -68,6 +68,15 @@ impl PartialEq for Hosts {
 
 impl Eq for Hosts {}
 
+impl std::hash::Hash for Hosts {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // Each name is there once.
+        let mut names: Vec<&str> = self.iter().collect();
+        names.sort_unstable();
+        names.hash(state);
+    }
+}
+
 /// Joined by commas, as the portal names a certificate.
 impl std::fmt::Display for Hosts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,5 +115,7 @@ mod tests {
         assert_ne!(of("contoso.com"), of("contoso.com,*.contoso.com"));
         assert_ne!(of("a.com,b.com"), of("a.com,c.com"));
         assert!(of(" , ").is_empty());
+        let all = std::collections::HashSet::from([of("a.com,b.com"), of("c.com")]);
+        assert!(all.contains(&of("b.com,a.com,b.com")) && !all.contains(&of("a.com")));
     }
 }

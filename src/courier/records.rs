@@ -1,10 +1,14 @@
 //! Which of the portal's records a report is about.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Courier, Trouble};
+use crate::certificate::Hosts;
 use crate::ledger::{PortalList, PortalRecord, Purpose, Report};
-use crate::portal::{Certificate, Failure, Next, same_name};
+use crate::portal::{Certificate, Failure, Next};
 use crate::problem::{Problem, printable};
 
 /// The portal's end of a certificate and the certificate's own may differ by so much and mean the same.
@@ -19,24 +23,61 @@ pub struct Known {
     pub id: Option<i64>,
 }
 
+/// The portal's list, to look things up in. Of two records of one name the first is taken.
+pub(super) struct Listed {
+    /// When it was asked for.
+    at: Timestamp,
+    records: Vec<PortalRecord>,
+    by_id: HashMap<i64, usize>,
+    by_name: HashMap<Hosts, usize>,
+}
+
+impl Listed {
+    pub(super) fn new(list: PortalList) -> Self {
+        let (mut by_id, mut by_name) = (HashMap::new(), HashMap::new());
+        for (index, record) in list.records.iter().enumerate() {
+            by_id.entry(record.id).or_insert(index);
+            by_name.entry(Hosts::from_portal_name(&record.name)).or_insert(index);
+        }
+        Self { at: list.at, records: list.records, by_id, by_name }
+    }
+
+    fn find(&self, known: Option<&Known>, report: &Report) -> Option<&PortalRecord> {
+        let index = match known {
+            Some(Known { id: Some(id), .. }) => self.by_id.get(id),
+            Some(Known { name: Some(name), .. }) => self.by_name.get(&Hosts::from_portal_name(name)),
+            _ => self.by_name.get(&Hosts::from_portal_name(&report.hosts)),
+        };
+        index.map(|index| &self.records[*index])
+    }
+}
+
 /// Whether the record is of the report's certificate: it ends when the certificate does.
 pub(super) fn is_of(record: &PortalRecord, report: &Report) -> bool {
     record.expires.is_none_or(|expires| expires.duration_since(report.not_after).abs() <= SAME_END)
 }
 
+/// A list for the first start's question serves if it is of then, or of later than an operator's word.
+fn serves_question(list: Timestamp, report: &Report) -> bool {
+    let since = report.created_at.saturating_sub(super::FIRST_LIST).unwrap_or(report.created_at);
+    list >= report.released_at.map_or(since, |released| released.max(since))
+}
+
 impl Courier {
-    /// The record of a report's certificate, `None` where it is not the portal's: as kept, or, where that is of an older certificate, as one list
-    /// for all tells now.
+    /// The record of a report's certificate, `None` where it is not the portal's: as kept, or, where that is of an
+    /// older certificate, as one list for all tells now.
     pub(super) async fn record_of(&self, report: &Report) -> Result<Option<PortalRecord>, Trouble> {
         // An operator who says to send it again has mended something that what is kept cannot show.
-        let after = |list: &PortalList| report.released_at.is_none_or(|released| list.at >= released);
-        let kept = self.ledger.portal_list()?.filter(after).and_then(|list| self.find(list, report));
+        let after = |at: Timestamp| report.released_at.is_none_or(|released| at >= released);
+        let kept = self.kept_list(after)?.and_then(|list| self.find(&list, report).cloned());
         if let Some(record) = kept.filter(|record| is_of(record, report)) {
             return Ok(Some(record));
         }
-        match self.listed_since(report.created_at, report, Purpose::Record).await? {
-            Some(record) if is_of(&record, report) => Ok(Some(record)),
-            Some(record) => Err(hold(differs(&record, report))),
+        let since = report.released_at.map_or(report.created_at, |released| released.max(report.created_at));
+        let list = self.list(|at| at >= since, Purpose::Record).await?;
+        match self.find(&list, report) {
+            Some(record) if is_of(record, report) => Ok(Some(record.clone())),
+            Some(record) => Err(hold(differs(record, report))),
             None => match self.known.get(&report.site) {
                 Some(known) => Err(hold(unknown(known, report))),
                 None => Ok(None),
@@ -44,36 +85,54 @@ impl Courier {
         }
     }
 
-    /// The site's record in a list of that time or later, which is asked for where there is none.
-    pub(super) async fn listed_since(
-        &self,
-        since: Timestamp,
-        report: &Report,
-        purpose: Purpose<'_>,
-    ) -> Result<Option<PortalRecord>, Trouble> {
-        let since = report.released_at.map_or(since, |released| released.max(since));
-        let young = |list: &PortalList| list.at >= since;
-        let list = match self.ledger.portal_list()?.filter(young) {
-            Some(list) => list,
-            None => self.ask_for_list(purpose).await?,
-        };
-        Ok(self.find(list, report))
+    /// Which of the reports of the first start are to be sent: of certificates that the portal misses. One list
+    /// decides about all that it serves.
+    pub(super) async fn ask(&self, report: &Report) -> Result<(), Trouble> {
+        /// More are asked about in the next turn.
+        const AT_ONCE: u32 = 500;
+        let list = self.list(|at| serves_question(at, report), Purpose::Look).await?;
+        let mut reports = self.ledger.unasked(AT_ONCE)?;
+        reports.retain(|other| serves_question(list.at, other));
+        let is_missed = |record: &PortalRecord, report: &Report| !record.installed && is_of(record, report);
+        let decided: Vec<(&Report, bool)> = reports
+            .iter()
+            .map(|other| (other, self.find(&list, other).is_some_and(|record| is_missed(record, other))))
+            .collect();
+        Ok(self.ledger.decide(&decided, Timestamp::now())?)
     }
 
-    async fn ask_for_list(&self, purpose: Purpose<'_>) -> Result<PortalList, Trouble> {
+    /// The list, as kept or asked for now.
+    async fn list(
+        &self,
+        serves: impl Fn(Timestamp) -> bool,
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Listed>, Trouble> {
+        if let Some(list) = self.kept_list(serves)? {
+            return Ok(list);
+        }
         let answer = super::list(&self.ledger, &self.portal, self.requests_per_week, purpose).await?;
         let list = as_list(answer, Timestamp::now());
         self.ledger.keep_portal_list(&list)?;
+        let list = Arc::new(Listed::new(list));
+        self.listed.replace(Some(Arc::clone(&list)));
         Ok(list)
     }
 
-    fn find(&self, list: PortalList, report: &Report) -> Option<PortalRecord> {
-        let known = self.known.get(&report.site).cloned().unwrap_or_default();
-        list.records.into_iter().find(|record| match &known {
-            Known { id: Some(id), .. } => record.id == *id,
-            Known { name: Some(name), .. } => same_name(&record.name, name),
-            _ => same_name(&record.name, &report.hosts),
-        })
+    /// The list as the ledger has it, if it serves. It is read anew only where somebody has asked since.
+    fn kept_list(&self, serves: impl Fn(Timestamp) -> bool) -> Result<Option<Arc<Listed>>, Trouble> {
+        let Some(at) = self.ledger.listed_at()?.filter(|at| serves(*at)) else { return Ok(None) };
+        let known = self.listed.borrow().clone();
+        if let Some(known) = known.filter(|known| known.at.as_millisecond() == at.as_millisecond()) {
+            return Ok(Some(known));
+        }
+        let Some(list) = self.ledger.portal_list()? else { return Ok(None) };
+        let list = Arc::new(Listed::new(list));
+        self.listed.replace(Some(Arc::clone(&list)));
+        Ok(Some(list))
+    }
+
+    fn find<'a>(&self, list: &'a Listed, report: &Report) -> Option<&'a PortalRecord> {
+        list.find(self.known.get(&report.site), report)
     }
 }
 

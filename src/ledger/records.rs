@@ -1,6 +1,7 @@
 //! The portal's certificates, as its last list told.
 
 use jiff::Timestamp;
+use rusqlite::OptionalExtension;
 
 use super::{Ledger, LedgerError, milliseconds, timestamp};
 
@@ -27,6 +28,17 @@ pub struct PortalList {
 }
 
 impl Ledger {
+    /// When the portal's last list was asked for, if it was.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn listed_at(&self) -> Result<Option<Timestamp>, LedgerError> {
+        self.read(|connection| {
+            let mut asked = connection.prepare_cached("SELECT listed_at FROM portal_list")?;
+            asked.query_row([], |row| timestamp(row, 0)).optional()
+        })
+    }
+
     /// The portal's last list, if there was one.
     ///
     /// # Errors

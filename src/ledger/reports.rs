@@ -57,50 +57,54 @@ pub struct Report {
 const COLUMNS: &str = "id, site, fingerprint, hosts, remote_create_date, state, attempts, \
                        next_attempt_at, error_code, error, created_at, not_after, postponed_at, released_at";
 
-/// Adds a report unless this certificate has one. Undelivered ones of certificates that no site serves any
-/// more are superseded, and the site's older one of the same host names: to the portal it is the same record.
+/// Adds a report unless this certificate has one. An undelivered one of the leaf that it replaces is superseded where
+/// no site serves that any more, and the site's older one of the same host names: to the portal it is the same record.
 /// The site's own leaf is written down by now.
 pub(super) fn enqueue(
     transaction: &Transaction<'_>,
     site: &str,
-    leaf: &Fingerprint,
+    (replaced, leaf): (Option<&str>, &Fingerprint),
     report: &NewReport,
     how: How,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let leaf = leaf.to_string();
     let state = if how == How::Adopted { "unasked" } else { "pending" };
-    transaction.execute(
+    if let Some(replaced) = replaced.filter(|replaced| *replaced != leaf) {
+        transaction.execute(
+            "UPDATE report SET state = 'superseded', ended_at = ?2
+             WHERE fingerprint = ?1 AND state IN ('unasked', 'pending', 'held')
+               AND NOT EXISTS (SELECT 1 FROM site WHERE leaf = ?1)",
+            (replaced, milliseconds(now)),
+        )?;
+    }
+    let mut supersede = transaction.prepare_cached(
         "UPDATE report SET state = 'superseded', ended_at = ?3
-         WHERE fingerprint <> ?2 AND state IN ('unasked', 'pending', 'held')
-           AND (fingerprint NOT IN (SELECT leaf FROM site) OR (site = ?1 AND hosts = ?4))",
-        (site, &leaf, milliseconds(now), &report.hosts),
+         WHERE site = ?1 AND hosts = ?4 AND fingerprint <> ?2 AND state IN ('unasked', 'pending', 'held')",
     )?;
+    supersede.execute((site, &leaf, milliseconds(now), &report.hosts))?;
     // Two sites may use one certificate: the portal has one record of it.
-    let known = transaction
-        .query_row("SELECT 1 FROM report WHERE fingerprint = ?1 AND state <> 'superseded'", [&leaf], |_| {
-            Ok(())
-        })
-        .optional()?;
-    if known.is_some() {
+    let mut others = transaction
+        .prepare_cached("SELECT 1 FROM report WHERE fingerprint = ?1 AND state <> 'superseded'")?;
+    if others.exists([&leaf])? {
         return Ok(());
     }
-    transaction.execute(
+    let mut add = transaction.prepare_cached(
         "INSERT INTO report (site, fingerprint, hosts, remote_create_date, not_after, state, next_attempt_at,
                              postponed_at, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?6, ?6, ?6)
          ON CONFLICT (site, fingerprint) DO UPDATE
          SET state = ?7, next_attempt_at = ?6, postponed_at = ?6, remote_create_date = ?4, ended_at = NULL",
-        (
-            site,
-            &leaf,
-            &report.hosts,
-            &report.remote_create_date,
-            milliseconds(report.not_after),
-            milliseconds(now),
-            state,
-        ),
     )?;
+    add.execute((
+        site,
+        &leaf,
+        &report.hosts,
+        &report.remote_create_date,
+        milliseconds(report.not_after),
+        milliseconds(now),
+        state,
+    ))?;
     Ok(())
 }
 
@@ -246,19 +250,35 @@ impl Ledger {
         })
     }
 
-    /// The portal's list has told whether a certificate is to be reported: of one that was there at the first start,
+    /// The reports that the portal's list is to decide about, at most so many, in the order of [`Self::next_report`].
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn unasked(&self, most: u32) -> Result<Vec<Report>, LedgerError> {
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM report WHERE state = 'unasked'
+                 ORDER BY next_attempt_at, attempts, id LIMIT ?1"
+            ))?;
+            query.query_map([most], read)?.collect()
+        })
+    }
+
+    /// The portal's list has told whether certificates are to be reported: of some that were there at the first start,
     /// or of one that is not the portal's at all.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn decide(&self, report: &Report, wanted: bool, now: Timestamp) -> Result<(), LedgerError> {
-        let state = if wanted { "pending" } else { "known" };
+    pub fn decide(&self, decided: &[(&Report, bool)], now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            transaction.execute(
+            let mut update = transaction.prepare_cached(
                 "UPDATE report SET state = ?2, next_attempt_at = ?3, postponed_at = ?3, error_code = NULL, error = NULL
                  WHERE id = ?1 AND (state = 'unasked' OR (state = 'pending' AND ?2 = 'known'))",
-                (report.id, state, milliseconds(now)),
             )?;
+            for (report, wanted) in decided {
+                let state = if *wanted { "pending" } else { "known" };
+                update.execute((report.id, state, milliseconds(now)))?;
+            }
             Ok(())
         })
     }

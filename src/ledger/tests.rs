@@ -471,9 +471,9 @@ fn of_what_was_there_at_the_first_start_the_portal_is_asked() {
     }
     let unasked = next(&ledger).unwrap();
     assert_eq!((unasked.site.as_str(), unasked.state), ("one", ReportState::Unasked));
-    ledger.decide(&unasked, true, at(5)).unwrap();
+    ledger.decide(&[(&unasked, true)], at(5)).unwrap();
     assert_eq!(state_of(&ledger, "one"), Some(ReportState::Pending));
-    ledger.decide(&next(&ledger).unwrap(), false, at(5)).unwrap();
+    ledger.decide(&[(&next(&ledger).unwrap(), false)], at(5)).unwrap();
     assert_eq!(state_of(&ledger, "two"), Some(ReportState::Known));
     ledger.delivered(&next(&ledger).unwrap(), at(6)).unwrap();
     assert_eq!(next(&ledger), None);

@@ -11,5 +11,7 @@ if errorlevel 1 goto removed
 if errorlevel 1 exit /b 1
 :removed
 del "%program%\certhook.exe" "%program%\README.txt"
+rem What an upgrade that was cut short left.
+for %%f in (old new) do if exist "%program%\certhook.exe.%%f" del "%program%\certhook.exe.%%f"
 rmdir /s /q "%program%\hooks"
 echo certhook is removed; "%ProgramData%\certhook" and this file stay: delete them where nobody wants them any more.
