@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
-use crate::config::{Config, MetricsTo};
+use crate::config::{Alert, Metrics, MetricsTo};
 use crate::control::{Call, Request};
 use crate::ledger::Ledger;
 use crate::metrics;
@@ -32,6 +32,8 @@ use crate::status::{Status, summary};
 pub use shared::Shared;
 use teller::Teller;
 
+/// From a change to the look at it: what a change makes the loop do goes first, and the whole status costs it time.
+const AFTER: Duration = Duration::from_millis(100);
 /// From one look at the status to the next, at least.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For the loop to answer.
@@ -58,16 +60,16 @@ struct Source {
 impl Outlets {
     /// As the configuration says. Asks the loop by `calls`; what goes wrong is told by way of `shared`.
     pub fn new(
-        config: &Config,
+        metrics: Option<&Metrics>,
+        alert: Option<&Alert>,
         calls: mpsc::UnboundedSender<Call>,
         ledger: Arc<Ledger>,
         shared: Arc<Shared>,
     ) -> Self {
-        shared.set_metrics_problem(None);
-        shared.set_alert_problem(None);
+        shared.begin();
         let source = Source { calls, ledger, shared };
-        let teller = config.alert.as_ref().map(Teller::new);
-        let (file, listening) = match config.metrics.as_ref().map(|metrics| &metrics.to) {
+        let teller = alert.map(Teller::new);
+        let (file, listening) = match metrics.map(|metrics| &metrics.to) {
             None => (None, None),
             Some(MetricsTo::File(path)) => (Some(path.clone()), None),
             Some(MetricsTo::Listen(address)) => {
@@ -106,7 +108,10 @@ impl Outlets {
             let told_at = self.teller.as_ref().and_then(Teller::next_deadline);
             tokio::select! {
                 // Whoever sends no more ends all of this.
-                Ok(()) = changes.changed(), if !due => due = true,
+                Ok(()) = changes.changed(), if !due => {
+                    due = true;
+                    not_before = not_before.max(Instant::now() + AFTER);
+                }
                 () = shared.news(), if !due => due = true,
                 () = sleep_until(not_before.into()), if due => {
                     // What changes from here on is for the next look.

@@ -95,14 +95,21 @@ impl Daemon {
         calls: &mpsc::UnboundedSender<Call>,
         earlier: Option<JoinHandle<()>>,
     ) {
-        let (config, calls, changes) = (self.config.clone(), calls.clone(), self.changes.subscribe());
+        let (metrics, alert) = (self.config.metrics.clone(), self.config.alert.clone());
+        if metrics.is_none() && alert.is_none() && !self.manager.listens() {
+            // Nobody would hear of anything.
+            self.shared.begin();
+            self.outlets = earlier;
+            return;
+        }
+        let (calls, changes) = (calls.clone(), self.changes.subscribe());
         let (ledger, shared, manager) = (Arc::clone(&self.ledger), Arc::clone(&self.shared), self.manager);
         self.outlets = Some(tokio::spawn(async move {
             if let Some(earlier) = earlier {
                 // What it had to tell was told, or is told again.
                 let _ = earlier.await;
             }
-            let outlets = Outlets::new(&config, calls, ledger, shared);
+            let outlets = Outlets::new(metrics.as_ref(), alert.as_ref(), calls, ledger, shared);
             outlets.run(changes, |line| manager.status(line)).await;
         }));
     }

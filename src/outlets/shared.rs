@@ -35,6 +35,12 @@ impl Shared {
         self.alert.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Others tell from here on, or nobody: what was wrong with those before is over.
+    pub fn begin(&self) {
+        self.set_metrics_problem(None);
+        self.set_alert_problem(None);
+    }
+
     pub(super) fn set_metrics_problem(&self, problem: Option<Problem>) {
         self.set(&self.metrics, problem);
     }
