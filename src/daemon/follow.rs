@@ -47,6 +47,8 @@ pub(super) struct Servers {
     next: usize,
     /// The sites' numbers by their keys.
     by_key: HashMap<String, SiteId>,
+    /// Some of the configuration's sites are patterns.
+    has_patterns: bool,
     /// Where more certificates may come that match a pattern of certhook's configuration.
     pattern_folders: Vec<PathBuf>,
     /// When the list is drawn up anew because something came there or went, and since when that is put off.
@@ -102,6 +104,7 @@ impl Servers {
             news,
             next: 0,
             by_key: HashMap::new(),
+            has_patterns: config.sites.iter().any(config::Site::is_pattern),
             pattern_folders: Vec::new(),
             redraw_at: None,
             half_told: false,
@@ -171,14 +174,10 @@ impl Daemon {
         for followed in self.servers.all.iter_mut().filter(|followed| followed.discovers) {
             followed.read_at = Some((now, now));
         }
-        if self.has_patterns() {
+        if self.servers.has_patterns {
             self.servers.redraw_at = Some((now, now));
         }
         self.read_due();
-    }
-
-    fn has_patterns(&self) -> bool {
-        self.config.sites.iter().any(config::Site::is_pattern)
     }
 
     /// A file of a server's configuration changes.
@@ -205,7 +204,7 @@ impl Daemon {
             let read_at = first(followed.read_at).filter(|_| !followed.reading);
             [read_at, first(followed.workers_at), followed.retry_at]
         });
-        let follows = self.servers.all.iter().any(|followed| followed.discovers) || self.has_patterns();
+        let follows = self.servers.all.iter().any(|followed| followed.discovers) || self.servers.has_patterns;
         let all = [follows.then_some(self.servers.rescan_at), first(self.servers.redraw_at)];
         one.chain(all).flatten().min()
     }
