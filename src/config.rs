@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::platform;
@@ -48,7 +49,7 @@ pub struct Config {
     /// The servers, in the file's order; at least one.
     pub servers: Vec<Server>,
     /// The sites, in the file's order.
-    pub sites: Vec<Site>,
+    pub sites: Vec<Arc<Site>>,
 }
 
 /// A duration as the configuration writes it: `10s`, `30m`, `4d`.
@@ -273,6 +274,24 @@ impl Config {
     /// # Errors
     /// All mistakes at once, each with its line and remedy.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        // Reading takes many times the memory of what comes of it. A thread has an arena of its own, of which nothing
+        // is left when what it made was copied.
+        let read = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, || Self::load_here(path)).ok()?;
+            Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        match read {
+            Some(config) => config.map(|config| config.copied()),
+            None => Self::load_here(path),
+        }
+    }
+
+    fn copied(&self) -> Self {
+        let sites = self.sites.iter().map(|site| Arc::new(Site::clone(site)));
+        Self { sites: sites.collect(), ..self.clone() }
+    }
+
+    fn load_here(path: &Path) -> Result<Self, Mistakes> {
         let text = read(path).map_err(|error| {
             let remedy = match error.kind() {
                 // Nor may it see whether there is one.
@@ -327,7 +346,7 @@ impl Config {
         for site in &self.sites {
             *users.entry(&site.certificate).or_insert(0) += 1;
         }
-        let key = |site: &Site| {
+        let key = |site: &Arc<Site>| {
             let path = site.certificate.display().to_string();
             match users[&site.certificate] {
                 1 => path,

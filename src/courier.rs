@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Site;
 use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
 pub use counted::{Trouble, list};
 use counted::{settle, spent_until};
 use records::Listed;
-pub use records::{Known, as_list};
+pub use records::as_list;
 
 /// The longest pause between two attempts, unless the portal asks for more.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
@@ -48,8 +49,8 @@ pub enum Order {
 pub struct Courier {
     ledger: Ledger,
     portal: Arc<Portal>,
-    /// What the configuration says of the record of each site that it names, by the site's key.
-    known: HashMap<String, Known>,
+    /// What the configuration says of each site that it names, by the site's key: `name` and `id` are its record's.
+    known: HashMap<String, Arc<Site>>,
     requests_per_week: u32,
     first_pause: Duration,
     /// The leaves whose reports the portal has taken, and the ledger could not note yet.
@@ -71,7 +72,7 @@ impl Courier {
         ledger: Ledger,
         portal: Arc<Portal>,
         config: &crate::config::Portal,
-        known: HashMap<String, Known>,
+        known: HashMap<String, Arc<Site>>,
         told: Box<dyn Fn() + Send>,
     ) -> Self {
         Self {

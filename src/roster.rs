@@ -7,6 +7,7 @@ mod pattern;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::discover::{Found, Pair, Place};
@@ -18,7 +19,7 @@ pub struct Site {
     /// What tells it from all others in the ledger, whatever it is called.
     pub key: String,
     /// What is known of it; `verify` is what its server's configuration says where the administrator says nothing.
-    pub settings: config::Site,
+    pub settings: Arc<config::Site>,
     /// Where its server's configuration names it.
     pub places: Vec<Place>,
     /// Where a copy of it is published, if its server reads copies.
@@ -51,7 +52,7 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     for (site, _) in patterns {
         for one in pattern::expand(site, &mut folders) {
             let key = path_key(config, &one.certificate, one.server);
-            sites.push(named(config, &one, key, &mut pairs));
+            sites.push(named(config, &Arc::new(one), key, &mut pairs));
         }
     }
     for (server, pairs) in pairs.into_iter().enumerate() {
@@ -61,7 +62,9 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     }
     for site in &mut sites {
         let bound = found.get(site.settings.server).and_then(Option::as_ref).map(|found| &found.bindings);
-        site.settings.bound = bound.cloned().unwrap_or_default();
+        if let Some(bound) = bound.filter(|bound| !bound.is_empty()) {
+            Arc::make_mut(&mut site.settings).bound.clone_from(bound);
+        }
     }
     let mut keys = HashSet::new();
     sites.retain(|site| keys.insert(site.key.clone()));
@@ -117,11 +120,11 @@ impl<'f> Pairs<'f> {
     }
 }
 
-fn named(config: &Config, site: &config::Site, key: String, pairs: &mut [Pairs<'_>]) -> Site {
+fn named(config: &Config, site: &Arc<config::Site>, key: String, pairs: &mut [Pairs<'_>]) -> Site {
     let server = &config.servers[site.server];
     let stage = server.stage.as_deref().map(|folder| Stage::of(folder, site));
     let mut places = Vec::new();
-    let mut settings = site.clone();
+    let mut settings = Arc::clone(site);
     if let Some(pairs) = pairs.get_mut(site.server) {
         // Published copies and their source may both be in use.
         let staged = stage.as_ref().and_then(|stage| pairs.take(&stage.certificate()));
@@ -131,8 +134,9 @@ fn named(config: &Config, site: &config::Site, key: String, pairs: &mut [Pairs<'
             found.extend(pairs.take_same_file(&site.certificate));
         }
         places.extend(found.iter().flat_map(|pair| pair.places.iter().cloned()));
-        if settings.verify.is_empty() {
-            settings.verify = found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+        if settings.verify.is_empty() && !found.is_empty() {
+            Arc::make_mut(&mut settings).verify =
+                found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
         }
     }
     Site { key, settings, places, stage, discovered: false }
@@ -140,7 +144,7 @@ fn named(config: &Config, site: &config::Site, key: String, pairs: &mut [Pairs<'
 
 fn discovered(config: &Config, server: usize, pair: &Pair) -> Site {
     let key = path_key(config, &pair.certificate, server);
-    let settings = as_found(server, config.servers[server].line, pair);
+    let settings = Arc::new(as_found(server, config.servers[server].line, pair));
     Site { key, settings, places: pair.places.clone(), stage: None, discovered: true }
 }
 
@@ -310,7 +314,7 @@ mod tests {
             at("*/password"),
         ));
         let sites = draw(&config, &[None]).sites;
-        let keys: Vec<_> = sites.into_iter().map(|site| site.settings.key).collect();
+        let keys: Vec<_> = sites.into_iter().map(|site| site.settings.key.clone()).collect();
         assert_eq!(keys, ["a.test", "b.test"].map(|name| KeyAt::Pfx(Some(at(name).join("password")))));
     }
 

@@ -114,10 +114,11 @@ pub struct Site {
     reloaded: Option<Reloaded>,
     /// What the server has loaded, as far as is known.
     kept: Option<Kept>,
-    sightings: Vec<Sighting>,
+    sightings: Box<[Sighting]>,
     probed_at: Option<Instant>,
-    problem: Option<(Problem, Instant)>,
-    fault: Option<Problem>,
+    // Few sites have any of these.
+    problem: Option<Box<(Problem, Instant)>>,
+    fault: Option<Box<Problem>>,
 }
 
 impl Site {
@@ -141,7 +142,7 @@ impl Site {
             ask_wire: false,
             reloaded: None,
             kept: None,
-            sightings: Vec::new(),
+            sightings: Box::default(),
             probed_at: None,
             problem: None,
             fault: None,
@@ -175,12 +176,12 @@ impl Site {
 
     /// What is wrong, and since when.
     pub fn problem(&self) -> Option<(&Problem, Instant)> {
-        self.problem.as_ref().map(|(problem, since)| (problem, *since))
+        self.problem.as_deref().map(|(problem, since)| (problem, *since))
     }
 
     /// Why the set on disk is not whole, while it is not.
     pub fn fault(&self) -> Option<&Problem> {
-        self.fault.as_ref()
+        self.fault.as_deref()
     }
 
     /// Whether nothing is under way and nothing is awaited but time or a repair.
@@ -293,12 +294,12 @@ impl Agent {
     /// Told once for each code and text, with the first moment kept.
     pub(super) fn complain(&mut self, now: Instant, id: SiteId, problem: Problem) {
         let site = &mut self.sites[id];
-        let since = match &site.problem {
+        let since = match site.problem.as_deref() {
             Some((known, _)) if *known == problem => return,
             Some((known, since)) if known.code == problem.code => *since,
             _ => now,
         };
-        site.problem = Some((problem.clone(), since));
+        site.problem = Some(Box::new((problem.clone(), since)));
         self.actions.push(Action::Tell(id, Some(problem)));
     }
 }

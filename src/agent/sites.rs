@@ -8,11 +8,11 @@ use super::{Site, SiteId};
 /// The sites by their numbers. Inside the agent a number is used only while its site is there: events of others
 /// end at the door.
 #[derive(Debug, Default)]
-pub(super) struct Sites(BTreeMap<SiteId, Site>);
+pub(super) struct Sites(BTreeMap<SiteId, Box<Site>>);
 
 impl Sites {
     pub(super) fn add(&mut self, id: SiteId, site: Site) {
-        self.0.insert(id, site);
+        self.0.insert(id, Box::new(site));
     }
 
     pub(super) fn remove(&mut self, id: SiteId) {
@@ -20,11 +20,11 @@ impl Sites {
     }
 
     pub(super) fn get(&self, id: SiteId) -> Option<&Site> {
-        self.0.get(&id)
+        self.0.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
-        self.0.iter().map(|(id, site)| (*id, site))
+        self.0.iter().map(|(id, site)| (*id, site.as_ref()))
     }
 
     pub(super) fn ids(&self) -> Vec<SiteId> {

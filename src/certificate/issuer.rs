@@ -1,13 +1,14 @@
 //! Who issued a certificate.
 
 use std::fmt;
+use std::sync::Arc;
 
 use x509_parser::prelude::X509Certificate;
 
 /// Who issued a certificate, as far as that stays over its renewals: the organisations (O) of the issuer's name, or all
 /// of the name where it has none. An authority's intermediates come and go (R10, R11); an internal one is another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Issuer(String);
+pub struct Issuer(Arc<str>);
 
 impl Issuer {
     pub(super) fn of(x509: &X509Certificate<'_>) -> Self {
@@ -15,7 +16,7 @@ impl Issuer {
         let organisations: Vec<&str> =
             name.iter_organization().filter_map(|part| Some(part.as_str().ok()?.trim())).collect();
         let said = organisations.join(", ");
-        Self(if said.is_empty() { name.to_string() } else { format!("O={said}") })
+        Self(if said.is_empty() { name.to_string() } else { format!("O={said}") }.into())
     }
 }
 

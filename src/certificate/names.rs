@@ -1,13 +1,14 @@
 //! Host names of certificates, and the portal's names made of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
 /// Host names in their order, lower case. Two are equal when their *sets* are.
 #[derive(Debug, Clone, Default)]
-pub struct Hosts(Vec<String>);
+pub struct Hosts(Arc<[String]>);
 
 impl Hosts {
     /// From a portal's name: host names joined by commas, with or without white space around them.

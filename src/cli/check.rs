@@ -5,6 +5,7 @@ mod rivals;
 
 use std::collections::HashSet;
 use std::io::ErrorKind::NotFound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -196,8 +197,9 @@ impl Findings<'_> {
     }
 
     async fn sites(&mut self) {
-        let sites: Vec<config::Site> = self.census.sites.iter().map(|site| site.settings.clone()).collect();
-        let asked: Vec<_> = sites.iter().collect();
+        let sites: Vec<Arc<config::Site>> =
+            self.census.sites.iter().map(|site| Arc::clone(&site.settings)).collect();
+        let asked: Vec<_> = sites.iter().map(Arc::as_ref).collect();
         let findings = survey::look(&asked).await;
         self.rivals(&findings);
         for (site, finding) in sites.iter().zip(findings) {

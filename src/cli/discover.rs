@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, show};
@@ -113,7 +114,7 @@ fn copied<'c>(config: &'c Config, index: usize, pair: &Pair) -> Option<&'c confi
     let of_it = |site: &&config::Site| {
         site.server == index && Stage::of(folder, site).certificate() == pair.certificate
     };
-    config.sites.iter().find(of_it)
+    config.sites.iter().map(Arc::as_ref).find(of_it)
 }
 
 fn of_site(config: &Config, site: &config::Site) -> String {

@@ -55,7 +55,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .into_iter()
         .filter_map(|site| {
             let leaf = fetch::leaf_at(&site.settings.certificate)?;
-            Some((site.settings.certificate, leaf))
+            Some((site.settings.certificate.clone(), leaf))
         })
         .collect();
     let now = Timestamp::now();

@@ -114,7 +114,7 @@ async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<Served
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
     let Census { sites, problems, .. } = census(config);
-    let settings: Vec<&Site> = sites.iter().map(|site| &site.settings).collect();
+    let settings: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
     let findings = look(&settings).await;
     let now = Timestamp::now();
     let read = || {

@@ -67,7 +67,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let census = survey::census(config);
     let may_be = |site: &&roster::Site| may_be_called(&site.settings, &arguments.names);
     let sites: Vec<&roster::Site> = census.sites.iter().filter(may_be).collect();
-    let asked: Vec<&Site> = sites.iter().map(|site| &site.settings).collect();
+    let asked: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
     // What was recorded tells an older certificate from another site's; without it the names do.
     let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
     let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();

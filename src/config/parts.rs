@@ -1,6 +1,7 @@
 //! The whole file, part by part, and what several parts are made of.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outlets::{alert, metrics};
@@ -144,7 +145,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         metrics: metrics.flatten(),
         alert: alert.flatten(),
         servers: servers.sound,
-        sites: sites?,
+        sites: sites?.into_iter().map(Arc::new).collect(),
     };
     keys_differ(file, &config);
     copies_differ(file, &config);

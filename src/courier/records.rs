@@ -7,21 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Courier, Trouble};
 use crate::certificate::Hosts;
+use crate::config::Site;
 use crate::ledger::{PortalList, PortalRecord, Purpose, Report};
 use crate::portal::{Certificate, Failure, Next};
 use crate::problem::{Problem, printable};
 
 /// The portal's end of a certificate and the certificate's own may differ by so much and mean the same.
 const SAME_END: SignedDuration = SignedDuration::from_hours(24);
-
-/// What the configuration says of a site's record at the portal.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// The portal's name.
-    pub name: Option<String>,
-    /// The portal's id.
-    pub id: Option<i64>,
-}
 
 /// The portal's list, to look things up in. Of two records of one name the first is taken.
 pub(super) struct Listed {
@@ -42,10 +34,10 @@ impl Listed {
         Self { at: list.at, records: list.records, by_id, by_name }
     }
 
-    fn find(&self, known: Option<&Known>, report: &Report) -> Option<&PortalRecord> {
+    fn find(&self, known: Option<&Site>, report: &Report) -> Option<&PortalRecord> {
         let index = match known {
-            Some(Known { id: Some(id), .. }) => self.by_id.get(id),
-            Some(Known { name: Some(name), .. }) => self.by_name.get(&Hosts::from_portal_name(name)),
+            Some(Site { id: Some(id), .. }) => self.by_id.get(id),
+            Some(Site { name: Some(name), .. }) => self.by_name.get(&Hosts::from_portal_name(name)),
             _ => self.by_name.get(&Hosts::from_portal_name(&report.hosts)),
         };
         index.map(|index| &self.records[*index])
@@ -132,7 +124,7 @@ impl Courier {
     }
 
     fn find<'a>(&self, list: &'a Listed, report: &Report) -> Option<&'a PortalRecord> {
-        list.find(self.known.get(&report.site), report)
+        list.find(self.known.get(&report.site).map(Arc::as_ref), report)
     }
 }
 
@@ -151,10 +143,10 @@ fn hold(problem: Problem) -> Trouble {
     Trouble::Failed(Failure { next: Next::Hold, sent: true, problem })
 }
 
-fn unknown(known: &Known, report: &Report) -> Problem {
+fn unknown(known: &Site, report: &Report) -> Problem {
     let what = match known {
-        Known { id: Some(id), .. } => format!("the id {id}"),
-        Known { name: Some(name), .. } => format!("the name {name}"),
+        Site { id: Some(id), .. } => format!("the id {id}"),
+        Site { name: Some(name), .. } => format!("the name {name}"),
         _ => format!("the host names {}", report.hosts),
     };
     Problem::new(

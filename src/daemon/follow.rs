@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Daemon;
 use crate::agent::{self, Cause, Event, Refused, ServerId, SiteId};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::discover::Found;
 use crate::inspect::Place;
 use crate::problem::Problem;
@@ -104,7 +104,7 @@ impl Servers {
             news,
             next: 0,
             by_key: HashMap::new(),
-            has_patterns: config.sites.iter().any(config::Site::is_pattern),
+            has_patterns: config.sites.iter().any(|site| site.is_pattern()),
             pattern_folders: Vec::new(),
             redraw_at: None,
             half_told: false,

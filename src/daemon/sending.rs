@@ -1,12 +1,11 @@
 //! Courier and renewer on a thread of their own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{self, Config};
-use crate::courier::{Courier, Known, Order};
+use crate::config::Config;
+use crate::courier::{Courier, Order};
 use crate::ledger::Ledger;
 use crate::portal::Portal;
 use crate::renewal::Renewer;
@@ -22,9 +21,7 @@ pub(super) fn courier(
         // Nothing more is sent; whoever comes next waits for the earlier one all the same.
         return earlier.map(|earlier| (mpsc::unbounded_channel().0, earlier));
     };
-    let known = |site: &config::Site| Known { name: site.name.clone(), id: site.id };
-    let known: HashMap<String, Known> =
-        config.site_keys().into_iter().zip(config.sites.iter().map(known)).collect();
+    let known = config.site_keys().into_iter().zip(config.sites.iter().map(Arc::clone)).collect();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let client = Arc::new(Portal::new(portal.clone()));

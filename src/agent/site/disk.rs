@@ -176,7 +176,7 @@ impl Agent {
         site.untouched = false;
         site.whole = None;
         site.unclosed = false;
-        site.fault = Some(incomplete.problem.clone());
+        site.fault = Some(Box::new(incomplete.problem.clone()));
         site.state = State::Pending { since };
         let quiet_since = site.touched.map_or(since, |touched| touched.max(since));
         let patience_ends = quiet_since + settle;

@@ -12,11 +12,18 @@ use crate::agent::{
 use crate::problem::Problem;
 
 impl Agent {
-    pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, sightings: Vec<Sighting>) {
+    pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, mut sightings: Vec<Sighting>) {
         let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let wire = judge(disk, site.recorded.as_ref(), &sightings);
-        site.sightings = sightings;
+        // What is served is what is on disk, on most sites at all times: its texts are kept once.
+        let leaf = &disk.bundle.leaf;
+        for seen in sightings.iter_mut().filter_map(|sighting| sighting.outcome.as_mut().ok()) {
+            if seen == leaf {
+                seen.clone_from(leaf);
+            }
+        }
+        site.sightings = sightings.into_boxed_slice();
         site.probed_at = Some(now);
         match site.state {
             State::Probing => self.before_reload(now, id, wire),

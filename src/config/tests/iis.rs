@@ -211,7 +211,7 @@ fn asked(bindings: &[&str], bound: &[(&str, Shows)], origin: &Origin) -> String 
     let binding = |text: &str| Binding::parse(text).unwrap();
     let bound = bound.iter().map(|(text, shows)| Bound { binding: binding(text), shows: shows.clone() });
     let bindings = bindings.iter().map(|text| binding(text)).collect();
-    let site = Site { bindings, bound: bound.collect(), ..config.sites[0].clone() };
+    let site = Site { bindings, bound: bound.collect(), ..Site::clone(&config.sites[0]) };
     let one = |ask: &Ask| format!("{}={}", ask.endpoint, ask.hosts.join(","));
     site.asks(origin, |host| host.ends_with("contoso.com")).iter().map(one).collect::<Vec<_>>().join(" ")
 }
