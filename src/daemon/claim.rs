@@ -16,6 +16,9 @@ use crate::control::{self, Call, Request};
 use crate::platform::{self, Identity};
 use crate::problem::Problem;
 
+/// While lock and socket are there they are looked at so many times less often.
+const STANDS: u32 = 6;
+
 /// What this process has of the state folder, each with the file as it was made.
 pub(super) struct Claim {
     state_dir: PathBuf,
@@ -75,7 +78,9 @@ impl Claim {
                     self.problem = Some(problem);
                 }
             }
-            if timeout(look_every, &mut end).await.is_ok() {
+            // What stands seldom falls.
+            let pause = if self.problem.is_some() { look_every } else { look_every * STANDS };
+            if timeout(pause, &mut end).await.is_ok() {
                 break;
             }
         }

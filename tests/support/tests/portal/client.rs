@@ -47,6 +47,7 @@ impl Client {
 
     pub(crate) fn to(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SOON))?;
         Ok(Self { stream })
     }
