@@ -17,7 +17,6 @@ mod verify;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -169,9 +168,7 @@ fn is_none_yet(path: &Path) -> bool {
 }
 
 fn perform(verb: Verb, config: Config) -> Outcome {
-    // Threads for the disk are made in no time, and each that waits for work costs memory.
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_all().thread_keep_alive(Duration::from_secs(1)).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("the runtime cannot be started: {error}"));

@@ -115,7 +115,7 @@ fn dependencies_point_inward() {
         ("probe", &["agent", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["certificate", "config", "files", "problem"]),
-        ("courier", &["config", "crash", "ledger", "portal", "problem"]),
+        ("courier", &["certificate", "config", "crash", "ledger", "portal", "problem"]),
         ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
         ("control", &["platform", "problem", "status"]),
