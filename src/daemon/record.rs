@@ -159,12 +159,8 @@ mod tests {
     use crate::agent::How;
     use crate::certificate::Fingerprint;
     use crate::config::Config;
-    use std::path::Path;
 
     fn entry(number: usize, site: &str) -> ToWrite {
-        let text = "[server.a]\nkind = \"command\"\nreload = [\"/bin/true\"]\n[[site]]\n\
-                    certificate = \"/a.pem\"\nkey = \"/a.key\"\nverify = [\"127.0.0.1:443\"]\n";
-        let config = Config::parse(Path::new("/c.toml"), text).unwrap();
         let (leaf, at) = (Fingerprint::of(site.as_bytes()), Timestamp::from_second(4).unwrap());
         let report = NewReport { hosts: site.into(), remote_create_date: "then".into(), not_after: at };
         ToWrite {
@@ -179,7 +175,7 @@ mod tests {
                 served_at: at,
                 report: Some(report),
             },
-            after: After { server: Arc::new(Server::new(&config.servers[0])), copies: None },
+            after: After { server: Arc::new(Server::new(&Config::of_this_host().servers[0])), copies: None },
             acting: super::super::Acting::default().hold(),
         }
     }
