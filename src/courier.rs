@@ -92,9 +92,7 @@ impl Courier {
     /// Works until nobody can give orders any more.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
         loop {
-            let outcome = self.deliver_due(|| orders.is_closed()).await;
-            self.listed.take();
-            let sleep = match outcome {
+            let sleep = match self.deliver_due(|| orders.is_closed()).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
@@ -112,7 +110,6 @@ impl Courier {
                 Ok(Some(Order::Flush(done))) => {
                     // The ledger's trouble was told above, and is in the outcome that the asker reads.
                     let _ = self.deliver_due(|| orders.is_closed()).await;
-                    self.listed.take();
                     let _ = done.send(());
                 }
             }
@@ -121,6 +118,12 @@ impl Courier {
 
     /// Sends every report that is due; the time until the next one is.
     async fn deliver_due(&self, orders_over: impl Fn() -> bool) -> Result<Option<Duration>, LedgerError> {
+        let outcome = self.deliver_each(orders_over).await;
+        self.listed.take();
+        outcome
+    }
+
+    async fn deliver_each(&self, orders_over: impl Fn() -> bool) -> Result<Option<Duration>, LedgerError> {
         loop {
             let now = Timestamp::now();
             let Some(report) = self.ledger.next_report()? else { return Ok(None) };

@@ -215,7 +215,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing is written then.
     pub fn install(&self, installation: &Installation, now: Timestamp) -> Result<(), LedgerError> {
-        self.install_all(std::slice::from_ref(installation), now)
+        self.install_all([installation], now)
     }
 
     /// Writes down that leaves are served, together with the reports they call for, in one step. Doing it again
@@ -223,9 +223,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]; nothing is written then.
-    pub fn install_all(&self, installations: &[Installation], now: Timestamp) -> Result<(), LedgerError> {
+    pub fn install_all<'i>(
+        &self,
+        installations: impl IntoIterator<Item = &'i Installation>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            installations.iter().try_for_each(|installation| install(transaction, installation, now))
+            installations.into_iter().try_for_each(|installation| install(transaction, installation, now))
         })
     }
 

@@ -50,9 +50,12 @@ impl Daemon {
         of_it.filter_map(claimant).collect()
     }
 
-    /// The bindings that other sites of its server name, whether their sets are whole or not.
+    /// The bindings that other sites of its server name, whether their sets are whole or not; other servers have none.
     pub(super) fn bindings_beside(&self, id: SiteId) -> Vec<Binding> {
         let Some(site) = self.agent.site(id) else { return Vec::new() };
+        if !self.servers.get(site.server()).takes_certificates() {
+            return Vec::new();
+        }
         let others = self.agent.sites().filter(|(other, _)| *other != id);
         let others = others.filter(|(_, other)| other.server() == site.server());
         let named = others.filter_map(|(other, _)| Some(&self.sites.get(&other)?.roster.settings.bindings));

@@ -113,10 +113,10 @@ impl Daemon {
 /// In one step; where that fails, each by itself: what is wrong with one keeps no other back.
 fn write(ledger: &Ledger, entries: Vec<ToWrite>) -> Vec<(ToWrite, Result<(), Problem>)> {
     let now = Timestamp::now();
-    let all: Vec<Installation> = entries.iter().map(|entry| entry.installation.clone()).collect();
-    let together = ledger.install_all(&all, now);
+    let together = ledger.install_all(entries.iter().map(|entry| &entry.installation), now);
+    let several = entries.len() > 1;
     let alone = |entry: &ToWrite| match &together {
-        Err(_) if all.len() > 1 => ledger.install(&entry.installation, now).map_err(|error| error.problem()),
+        Err(_) if several => ledger.install(&entry.installation, now).map_err(|error| error.problem()),
         Err(error) => Err(error.problem()),
         Ok(()) => Ok(()),
     };

@@ -45,10 +45,9 @@ impl Daemon {
     pub(super) fn reload(&self, id: ServerId) {
         let (server, publishing) = (self.servers.get(id), self.servers.publishing(id));
         let sites = self.agent.reloading(id).into_iter().flatten();
-        let takes_certificates = server.takes_certificates();
-        let jobs: Vec<Job> = sites.filter_map(|site| self.job(*site, takes_certificates)).collect();
+        let jobs: Vec<Job> = sites.filter_map(|site| self.job(*site)).collect();
         tracing::info!(server = server.name(), sites = jobs.len(), "reloading");
-        if takes_certificates {
+        if server.takes_certificates() {
             return self.give(id, jobs);
         }
         let (ledger, news, acting) = (Arc::clone(&self.ledger), self.servers.news(), self.acting.hold());
@@ -79,14 +78,14 @@ impl Daemon {
         });
     }
 
-    fn job(&self, id: SiteId, takes_certificates: bool) -> Option<Job> {
+    fn job(&self, id: SiteId) -> Option<Job> {
         let (site, agent_site) = (self.sites.get(&id)?, self.agent.site(id)?);
         Some(Job {
             id,
             key: site.roster.key.clone(),
             place: Place::of(&site.roster.settings),
             bindings: site.roster.settings.bindings.clone(),
-            others: if takes_certificates { self.bindings_beside(id) } else { Vec::new() },
+            others: self.bindings_beside(id),
             recorded: agent_site.last_recorded().map(|recorded| recorded.leaf),
             stage: site.roster.stage.clone(),
             set: agent_site.disk()?.bundle.set,

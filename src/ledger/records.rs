@@ -1,7 +1,7 @@
 //! The portal's certificates, as its last list told.
 
 use jiff::Timestamp;
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{Ledger, LedgerError, milliseconds, timestamp};
 
@@ -33,10 +33,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn listed_at(&self) -> Result<Option<Timestamp>, LedgerError> {
-        self.read(|connection| {
-            let mut asked = connection.prepare_cached("SELECT listed_at FROM portal_list")?;
-            asked.query_row([], |row| timestamp(row, 0)).optional()
-        })
+        self.read(listed_at)
     }
 
     /// The portal's last list, if there was one.
@@ -45,10 +42,7 @@ impl Ledger {
     /// [`LedgerError`]
     pub fn portal_list(&self) -> Result<Option<PortalList>, LedgerError> {
         self.read(|connection| {
-            let mut asked = connection.prepare_cached("SELECT listed_at FROM portal_list")?;
-            let Some(at) = asked.query_map([], |row| timestamp(row, 0))?.next().transpose()? else {
-                return Ok(None);
-            };
+            let Some(at) = listed_at(connection)? else { return Ok(None) };
             let mut query = connection
                 .prepare_cached("SELECT id, name, expires, installed FROM portal_certificate ORDER BY id")?;
             let rows = query.query_map([], |row| {
@@ -84,4 +78,9 @@ impl Ledger {
             Ok(())
         })
     }
+}
+
+fn listed_at(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut asked = connection.prepare_cached("SELECT listed_at FROM portal_list")?;
+    asked.query_row([], |row| timestamp(row, 0)).optional()
 }
