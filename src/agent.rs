@@ -29,6 +29,7 @@
 //! action is in flight for each site, and one reload for each server. Sites come and go while the agent runs; what
 //! is told of one that is gone is passed over.
 
+mod issuers;
 pub mod judge;
 mod schedule;
 mod server;
@@ -39,12 +40,14 @@ mod sites;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
+use issuers::Issuers;
 use schedule::{Key, Schedule};
 use server::Server;
 pub use setup::{ServerSetup, SiteSetup, Tuning};
@@ -239,7 +242,7 @@ pub struct Sighting {
     /// The name that was asked for.
     pub host: String,
     /// The leaf, or why there was none.
-    pub outcome: Result<Leaf, Unseen>,
+    pub outcome: Result<Arc<Leaf>, Unseen>,
 }
 
 /// Why a handshake showed no leaf.
@@ -293,6 +296,7 @@ pub struct Agent {
     sites: Sites,
     servers: Vec<Server>,
     schedule: Schedule,
+    issuers: Issuers,
     actions: Vec<Action>,
     /// When the first event came: somebody may have reloaded just before.
     begun: Option<Instant>,
@@ -306,6 +310,7 @@ impl Agent {
             sites: Sites::default(),
             servers: servers.iter().copied().map(Server::new).collect(),
             schedule: Schedule::default(),
+            issuers: Issuers::default(),
             actions: Vec::new(),
             begun: None,
         }

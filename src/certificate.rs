@@ -16,6 +16,7 @@ mod thumbprint;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use x509_parser::prelude::X509Certificate;
@@ -156,8 +157,8 @@ pub enum Key<'a> {
 /// A whole set: leaf, chain and, where it can be seen, the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// The first certificate of the file.
-    pub leaf: Leaf,
+    /// The first certificate of the file; whoever is shown the same shares it.
+    pub leaf: Arc<Leaf>,
     /// One fingerprint over every certificate of the file: it tells a mended chain from a rewrite.
     pub set: Fingerprint,
     /// How many certificates follow the leaf.
@@ -188,7 +189,7 @@ pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundl
         return Err(Fault::Expired(leaf.not_after));
     }
     Ok(Bundle {
-        leaf,
+        leaf: Arc::new(leaf),
         set: Fingerprint::of_all(ders.iter().map(AsRef::as_ref)),
         intermediates: u32::try_from(ders.len() - 1).unwrap_or(u32::MAX),
         doubts,

@@ -121,6 +121,7 @@ pub fn run() -> ExitCode {
         }
     };
     platform::forbid_core_dumps();
+    platform::use_one_heap();
     match arguments.verb {
         // Before anything is logged: a service has another place for it.
         Verb::Run => platform::as_service(|| obey(arguments)),

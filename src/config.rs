@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::platform;
@@ -50,6 +50,7 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// The sites, in the file's order.
     pub sites: Vec<Arc<Site>>,
+    keys: OnceLock<Box<[Arc<str>]>>,
 }
 
 /// A duration as the configuration writes it: `10s`, `30m`, `4d`.
@@ -210,7 +211,7 @@ pub struct Site {
     /// All bindings that IIS's own configuration has, where it was asked.
     pub bound: Vec<Bound>,
     /// Where to ask for the served certificate; where there is none, the server's configuration tells.
-    pub verify: Vec<Ask>,
+    pub verify: Arc<[Ask]>,
     /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
     pub stage_as: Option<String>,
     /// Whether the portal is to know.
@@ -274,24 +275,6 @@ impl Config {
     /// # Errors
     /// All mistakes at once, each with its line and remedy.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        // Reading takes many times the memory of what comes of it. A thread has an arena of its own, of which nothing
-        // is left when what it made was copied.
-        let read = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().spawn_scoped(scope, || Self::load_here(path)).ok()?;
-            Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        match read {
-            Some(config) => config.map(|config| config.copied()),
-            None => Self::load_here(path),
-        }
-    }
-
-    fn copied(&self) -> Self {
-        let sites = self.sites.iter().map(|site| Arc::new(Site::clone(site)));
-        Self { sites: sites.collect(), ..self.clone() }
-    }
-
-    fn load_here(path: &Path) -> Result<Self, Mistakes> {
         let text = read(path).map_err(|error| {
             let remedy = match error.kind() {
                 // Nor may it see whether there is one.
@@ -341,7 +324,11 @@ impl Config {
 
     /// What tells each site from all others in the ledger, whatever it is called: its certificate's path, with its
     /// server's name where several servers use one certificate.
-    pub fn site_keys(&self) -> Vec<String> {
+    pub fn site_keys(&self) -> &[Arc<str>] {
+        self.keys.get_or_init(|| self.make_keys())
+    }
+
+    fn make_keys(&self) -> Box<[Arc<str>]> {
         let mut users = HashMap::new();
         for site in &self.sites {
             *users.entry(&site.certificate).or_insert(0) += 1;
@@ -349,8 +336,8 @@ impl Config {
         let key = |site: &Arc<Site>| {
             let path = site.certificate.display().to_string();
             match users[&site.certificate] {
-                1 => path,
-                _ => format!("{path}@{}", self.servers[site.server].name),
+                1 => path.into(),
+                _ => format!("{path}@{}", self.servers[site.server].name).into(),
             }
         };
         self.sites.iter().map(key).collect()

@@ -1,6 +1,6 @@
 //! Takes undelivered reports from the ledger to the portal, one at a time, for as long as it takes.
 //!
-//! It shares nothing with the rest of the house but the ledger's file, and has a thread of its own: neither the
+//! It shares nothing with the rest of the house but the ledger, and has a thread of its own: neither the
 //! portal's pauses nor the disk's keep a reload waiting. What it tells is true: the portal's record must be of
 //! the certificate that is served, by its names and, to a day, by its end.
 
@@ -47,10 +47,10 @@ pub enum Order {
 
 /// The courier.
 pub struct Courier {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     portal: Arc<Portal>,
     /// What the configuration says of each site that it names, by the site's key: `name` and `id` are its record's.
-    known: HashMap<String, Arc<Site>>,
+    known: HashMap<Arc<str>, Arc<Site>>,
     requests_per_week: u32,
     first_pause: Duration,
     /// The leaves whose reports the portal has taken, and the ledger could not note yet.
@@ -69,10 +69,10 @@ impl Courier {
     /// `known` has what the configuration says of each site that it names, by its key. `told` is called when a
     /// report stands otherwise than before.
     pub fn new(
-        ledger: Ledger,
+        ledger: Arc<Ledger>,
         portal: Arc<Portal>,
         config: &crate::config::Portal,
-        known: HashMap<String, Arc<Site>>,
+        known: HashMap<Arc<str>, Arc<Site>>,
         told: Box<dyn Fn() + Send>,
     ) -> Self {
         Self {

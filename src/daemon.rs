@@ -11,6 +11,7 @@ mod record;
 mod reload;
 mod report;
 mod reread;
+mod rest;
 mod sending;
 mod waiters;
 
@@ -42,6 +43,7 @@ use follow::{News, Servers};
 use looks::Looks;
 use record::Records;
 use reread::Next;
+use rest::Rest;
 use sending::courier;
 use waiters::Waiters;
 
@@ -128,8 +130,6 @@ struct Orders {
 /// One site, as the loop needs it.
 struct Site {
     roster: roster::Site,
-    /// What the log calls it.
-    label: String,
     /// Whether the portal is to know of it.
     report: bool,
 }
@@ -137,7 +137,7 @@ struct Site {
 impl Site {
     fn new(roster: roster::Site, config: &Config) -> Self {
         let report = roster.settings.report && config.portal.is_some();
-        Self { label: roster.settings.label(), report, roster }
+        Self { report, roster }
     }
 }
 
@@ -163,6 +163,7 @@ struct Daemon {
     waiters: Waiters,
     manager: Manager,
     acting: Acting,
+    rest: Rest,
     /// What the loop and its outlets tell each other, for as long as the process lives.
     shared: Arc<Shared>,
     /// Whatever may be told outside has changed. Without it the outlets come to their end.
@@ -195,7 +196,7 @@ impl Daemon {
             results,
             result_sender,
             news,
-            courier: courier(&config, earlier, told),
+            courier: courier(&config, &ledger, earlier, told),
             ledger,
             shared,
             changes: watch::Sender::new(0),
@@ -208,6 +209,7 @@ impl Daemon {
             waiters: Waiters::default(),
             manager: Manager::default(),
             acting: Acting::default(),
+            rest: Rest::default(),
             next: None,
             config_problem: None,
             config,
@@ -231,15 +233,14 @@ impl Daemon {
                 return None;
             }
             let poll = (self.watcher.polled() > 0).then_some(next_poll);
-            let deadlines = [
+            let work = earliest([
                 self.agent.next_deadline(),
                 self.waiters.next_deadline(),
                 self.next_look_at_servers(),
-                poll,
-                next_beat,
                 self.next_look_at_what_acts(),
-            ];
-            let deadline = deadlines.into_iter().flatten().min();
+            ]);
+            let deadline = earliest([work, poll, next_beat, self.rest.next_deadline()]);
+            let mut worked = true;
             tokio::select! {
                 biased;
                 () = orders.stop.wait() => return None,
@@ -250,6 +251,7 @@ impl Daemon {
                 Some(call) = receive(orders.calls.as_mut()) => self.called(call),
                 Some(waiter) = self.waiters.flushed() => self.waiters.mark_flushed(waiter),
                 () = until(deadline) => {
+                    worked = work.is_some_and(|at| at <= Instant::now());
                     if poll.is_some_and(|at| at <= Instant::now()) {
                         next_poll = Instant::now() + self.config.watch.poll;
                         for topic in self.watcher.poll() {
@@ -266,6 +268,11 @@ impl Daemon {
                 next_beat = Some(Instant::now() + every);
             }
             while self.notes.try_join_next().is_some() {}
+            if worked {
+                self.rest.put_off();
+            } else {
+                self.rest.look(&self.ledger);
+            }
         }
     }
 
@@ -348,6 +355,10 @@ fn setup_of(server: &crate::config::Server) -> ServerSetup {
         max_draining: server.max_draining,
         staged: server.stage.is_some(),
     }
+}
+
+fn earliest<const N: usize>(deadlines: [Option<Instant>; N]) -> Option<Instant> {
+    deadlines.into_iter().flatten().min()
 }
 
 async fn receive(calls: Option<&mut mpsc::UnboundedReceiver<Call>>) -> Option<Call> {

@@ -189,7 +189,7 @@ fn pem_here(folder: &Path) -> Option<Leaf> {
     // Its dates are asked for later: an expired set may be whole.
     let bundle = certificate::inspect(&full_chain.bytes, Key::Pem(&key.bytes), leaf.not_after).ok()?;
     let neighbour = leaf_at(&folder.join(File::Leaf.name()))?;
-    (bundle.leaf == leaf && neighbour == leaf).then_some(leaf)
+    (*bundle.leaf == leaf && neighbour == leaf).then_some(leaf)
 }
 
 fn pfx_here(folder: &Path, certificate: &portal::Certificate) -> Option<Leaf> {

@@ -233,6 +233,13 @@ impl Ledger {
         })
     }
 
+    /// Closes the file until it is needed again, unless somebody is at it: an open one has memory of its own.
+    pub fn rest(&self) {
+        if let Ok(mut slot) = self.connection.try_lock() {
+            *slot = None;
+        }
+    }
+
     fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,

@@ -53,19 +53,18 @@ pub fn asks(site: &Site, leaf: &Leaf) -> Vec<Ask> {
 }
 
 /// As [`look`], without the chains.
-pub async fn sightings(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Sighting> {
+pub async fn sightings(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Vec<Sighting> {
     look(asks, leaf, patience).await.into_iter().map(|shown| shown.sighting).collect()
 }
 
 /// Asks for the leaf, in the order of `asks`: several listeners at once, the names of each one after the other.
 /// Each handshake may take `patience`, and all of them half a minute.
-pub async fn look(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Shown> {
+pub async fn look(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Vec<Shown> {
     let until = Instant::now() + LIMIT;
     let permits = Arc::new(Semaphore::new(AT_ONCE));
-    let leaf = Arc::new(leaf.clone());
     let mut asking = JoinSet::new();
     for (index, ask) in asks.iter().cloned().enumerate() {
-        let (permits, leaf) = (Arc::clone(&permits), Arc::clone(&leaf));
+        let (permits, leaf) = (Arc::clone(&permits), Arc::clone(leaf));
         asking.spawn(async move {
             // Nobody closes it.
             let _permit = permits.acquire_owned().await;
@@ -80,7 +79,7 @@ pub async fn look(asks: &[Ask], leaf: &Leaf, patience: Duration) -> Vec<Shown> {
 }
 
 /// The names of one listener.
-async fn look_at(ask: &Ask, leaf: &Leaf, patience: Duration, until: Instant) -> Vec<Shown> {
+async fn look_at(ask: &Ask, leaf: &Arc<Leaf>, patience: Duration, until: Instant) -> Vec<Shown> {
     let Ask { endpoint, hosts } = ask;
     let hosts = if hosts.is_empty() { names(&leaf.hosts) } else { hosts.clone() };
     let mut found = Vec::new();
@@ -140,9 +139,9 @@ fn names(hosts: &Hosts) -> Vec<String> {
 async fn ask(
     endpoint: &Endpoint,
     host: &str,
-    leaf: &Leaf,
+    leaf: &Arc<Leaf>,
     patience: Duration,
-) -> Result<(Leaf, ServedChain), Unseen> {
+) -> Result<(Arc<Leaf>, ServedChain), Unseen> {
     let mut told = None;
     'offers: for only in [Some(leaf.key_type), None] {
         for older in [false, true] {
@@ -188,12 +187,12 @@ fn fate(
 }
 
 /// The certificates of a handshake. Nearly always they begin with the leaf that is looked for.
-fn read(wanted: &Leaf, ders: Vec<Vec<u8>>) -> Result<(Leaf, ServedChain), String> {
+fn read(wanted: &Arc<Leaf>, ders: Vec<Vec<u8>>) -> Result<(Arc<Leaf>, ServedChain), String> {
     let der = ders.first().map(Vec::as_slice).unwrap_or_default();
     let leaf = if Fingerprint::of(der) == wanted.fingerprint {
-        wanted.clone()
+        Arc::clone(wanted)
     } else {
-        Leaf::from_der(der).map_err(|fault| fault.to_string())?
+        Arc::new(Leaf::from_der(der).map_err(|fault| fault.to_string())?)
     };
     Ok((leaf, ServedChain::new(ders)))
 }

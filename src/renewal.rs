@@ -39,7 +39,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Looks after renewals.
 pub struct Renewer {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     portal: Arc<Portal>,
     config: config::Renewal,
     requests_per_week: u32,
@@ -55,7 +55,7 @@ pub struct Renewer {
 impl Renewer {
     /// `wanted` has the paths of certificates that the configuration names.
     pub fn new(
-        ledger: Ledger,
+        ledger: Arc<Ledger>,
         portal: Arc<Portal>,
         (config, of_portal): (&config::Renewal, &config::Portal),
         wanted: Vec<PathBuf>,

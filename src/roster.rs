@@ -17,7 +17,7 @@ use crate::stage::Stage;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Site {
     /// What tells it from all others in the ledger, whatever it is called.
-    pub key: String,
+    pub key: Arc<str>,
     /// What is known of it; `verify` is what its server's configuration says where the administrator says nothing.
     pub settings: Arc<config::Site>,
     /// Where its server's configuration names it.
@@ -47,7 +47,7 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     let (patterns, plain): (Vec<_>, Vec<_>) =
         config.sites.iter().zip(config.site_keys()).partition(|(site, _)| site.is_pattern());
     for (site, key) in plain {
-        sites.push(named(config, site, key, &mut pairs));
+        sites.push(named(config, site, Arc::clone(key), &mut pairs));
     }
     for (site, _) in patterns {
         for one in pattern::expand(site, &mut folders) {
@@ -77,11 +77,11 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
 }
 
 /// As the key of a [[site]] with that path: what is written into the configuration later keeps its history.
-fn path_key(config: &Config, certificate: &Path, server: usize) -> String {
+fn path_key(config: &Config, certificate: &Path, server: usize) -> Arc<str> {
     let path = certificate.display().to_string();
     match config.servers.len() {
-        1 => path,
-        _ => format!("{path}@{}", config.servers[server].name),
+        1 => path.into(),
+        _ => format!("{path}@{}", config.servers[server].name).into(),
     }
 }
 
@@ -120,7 +120,7 @@ impl<'f> Pairs<'f> {
     }
 }
 
-fn named(config: &Config, site: &Arc<config::Site>, key: String, pairs: &mut [Pairs<'_>]) -> Site {
+fn named(config: &Config, site: &Arc<config::Site>, key: Arc<str>, pairs: &mut [Pairs<'_>]) -> Site {
     let server = &config.servers[site.server];
     let stage = server.stage.as_deref().map(|folder| Stage::of(folder, site));
     let mut places = Vec::new();
@@ -159,7 +159,7 @@ pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
         key: pair.key.clone(),
         bindings: Vec::new(),
         bound: Vec::new(),
-        verify: pair.asks.clone(),
+        verify: pair.asks.clone().into(),
         stage_as: None,
         report: true,
     }
@@ -203,7 +203,7 @@ mod tests {
         let sites = draw(&config, &[found]).sites;
         let told = |site: &Site| {
             let asks: Vec<String> = site.settings.verify.iter().map(|ask| ask.endpoint.to_string()).collect();
-            (site.key.clone(), site.settings.id, asks.join(","), site.places.len(), site.discovered)
+            (site.key.to_string(), site.settings.id, asks.join(","), site.places.len(), site.discovered)
         };
         let told: Vec<_> = sites.iter().map(told).collect();
         let expect = |key: &str, id, ask: &str, places, discovered| {
@@ -245,7 +245,7 @@ mod tests {
         let config = config("[server.a]\ndiscover = true\n[server.b]\ndiscover = true\n");
         let both = || found(vec![pair("/x.pem", 1)]);
         let keys: Vec<_> = draw(&config, &[both(), both()]).sites.into_iter().map(|site| site.key).collect();
-        assert_eq!(keys, ["/x.pem@a", "/x.pem@b"]);
+        assert_eq!(keys, ["/x.pem@a", "/x.pem@b"].map(Arc::from));
         assert_eq!(draw(&config, &[None, both()]).sites.len(), 1);
     }
 
@@ -342,7 +342,7 @@ mod tests {
             told,
             [(Some(5), KeyAt::File("/b.key".into())), (None, KeyAt::File(at("a.test/key.pem")))]
         );
-        assert_eq!(roster.sites[1].key, at("a.test/fullchain.pem").display().to_string());
+        assert_eq!(*roster.sites[1].key, *at("a.test/fullchain.pem").display().to_string());
         assert!(roster.folders.contains(&folder.path().to_owned()), "{:?}", roster.folders);
         assert_eq!(roster.sites[1].stage.as_ref().unwrap().name(), "a.test");
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Seen, Sighting};
+use crate::agent::Seen;
 use crate::certificate::{Fingerprint, Leaf};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
@@ -221,14 +221,18 @@ impl Certificate {
 }
 
 impl Served {
-    /// The sum of some sightings.
-    pub fn of(sightings: &[Sighting], on_disk: Option<&Leaf>, checked_at: Timestamp) -> Option<Self> {
-        let seen = || sightings.iter().filter_map(|sighting| sighting.outcome.as_ref().ok());
+    /// The sum of what clients were shown.
+    pub fn of<'l>(
+        mut shown: impl Iterator<Item = &'l Leaf> + Clone,
+        on_disk: Option<&Leaf>,
+        checked_at: Timestamp,
+    ) -> Option<Self> {
         let differs = |leaf: &&Leaf| {
             on_disk.is_none_or(|disk| disk.fingerprint != leaf.fingerprint && disk.hosts == leaf.hosts)
         };
         let same = |leaf: &&Leaf| on_disk.is_some_and(|disk| disk.fingerprint == leaf.fingerprint);
-        let leaf = seen().find(differs).or_else(|| seen().find(same)).or_else(|| seen().next())?;
+        let leaf =
+            shown.clone().find(differs).or_else(|| shown.clone().find(same)).or_else(|| shown.next())?;
         Some(Self {
             fingerprint: leaf.fingerprint.to_string(),
             not_after: Some(leaf.not_after),

@@ -44,7 +44,7 @@ fn right(config: &Config) {
             assert!(key.is_absolute(), "{site:?}");
         }
     }
-    let keys: BTreeSet<String> = config.site_keys().into_iter().collect();
+    let keys: BTreeSet<&str> = config.site_keys().iter().map(|key| &**key).collect();
     assert_eq!(keys.len(), config.sites.len(), "two sites cannot be told apart: {keys:?}");
     if let Some(portal) = &config.portal {
         assert!(portal.timeout > Duration::ZERO && portal.retry > Duration::ZERO);

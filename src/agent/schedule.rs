@@ -5,6 +5,9 @@ use std::time::Instant;
 
 use super::{ServerId, SiteId};
 
+/// There may be so many times the room that is needed.
+const ROOM: usize = 8;
+
 /// Whose deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
@@ -35,6 +38,10 @@ impl Schedule {
     pub(super) fn clear(&mut self, key: Key) {
         if let Some(at) = self.at.remove(&key) {
             self.order.remove(&(at, key));
+            // After a start, when all sites had one.
+            if self.at.capacity() > ROOM * (self.at.len() + ROOM) {
+                self.at.shrink_to_fit();
+            }
         }
     }
 

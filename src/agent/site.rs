@@ -4,13 +4,12 @@
 mod disk;
 mod wire;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{
-    Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, Sighting, SiteId, SiteSetup, retry_pause,
-};
-use crate::certificate::{Doubt, Fingerprint};
+use super::{Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, SiteId, SiteSetup, retry_pause};
+use crate::certificate::{Doubt, Fingerprint, Leaf};
 use crate::problem::Problem;
 
 /// Where a site stands. Each state carries its own deadline and count.
@@ -111,10 +110,11 @@ pub struct Site {
     again: Option<Again>,
     ask_wire: bool,
     /// The set that the server was last reloaded for, when it had loaded, and how often it was in vain.
-    reloaded: Option<Reloaded>,
+    reloaded: Option<Box<Reloaded>>,
     /// What the server has loaded, as far as is known.
     kept: Option<Kept>,
-    sightings: Box<[Sighting]>,
+    /// What clients were shown last, each once.
+    shown: Box<[Arc<Leaf>]>,
     probed_at: Option<Instant>,
     // Few sites have any of these.
     problem: Option<Box<(Problem, Instant)>>,
@@ -142,7 +142,7 @@ impl Site {
             ask_wire: false,
             reloaded: None,
             kept: None,
-            sightings: Box::default(),
+            shown: Box::default(),
             probed_at: None,
             problem: None,
             fault: None,
@@ -169,9 +169,9 @@ impl Site {
         self.recorded.as_ref()
     }
 
-    /// What the wire showed last, and when.
-    pub fn sightings(&self) -> (&[Sighting], Option<Instant>) {
-        (&self.sightings, self.probed_at)
+    /// What clients were shown last, each leaf once, and when.
+    pub fn shown(&self) -> (&[Arc<Leaf>], Option<Instant>) {
+        (&self.shown, self.probed_at)
     }
 
     /// What is wrong, and since when.
@@ -215,7 +215,7 @@ impl Site {
     /// Whether the server was reloaded in vain for what is on disk.
     pub fn was_reloaded_in_vain(&self) -> bool {
         let on_disk = self.disk.as_ref().map(|disk| disk.bundle.set);
-        self.reloaded.is_some_and(|reloaded| Some(reloaded.set) == on_disk)
+        self.reloaded.as_ref().is_some_and(|reloaded| Some(reloaded.set) == on_disk)
     }
 
     fn is_new(&self, seen: &Seen) -> bool {

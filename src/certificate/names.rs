@@ -8,7 +8,10 @@ use x509_parser::prelude::X509Certificate;
 
 /// Host names in their order, lower case. Two are equal when their *sets* are.
 #[derive(Debug, Clone, Default)]
-pub struct Hosts(Arc<[String]>);
+pub struct Hosts(Arc<str>);
+
+/// Between two of them: no name has it.
+const BETWEEN: char = '\n';
 
 impl Hosts {
     /// From a portal's name: host names joined by commas, with or without white space around them.
@@ -36,12 +39,14 @@ impl Hosts {
         let mut seen = BTreeSet::new();
         let end = |c: char| c == '.' || c.is_whitespace();
         let cleaned = names.map(|name| name.trim().trim_end_matches(end).to_ascii_lowercase());
-        Self(cleaned.filter(|name| !name.is_empty() && seen.insert(name.clone())).collect())
+        let is_name = |name: &String| !name.is_empty() && !name.contains(BETWEEN);
+        let all: Vec<String> = cleaned.filter(|name| is_name(name) && seen.insert(name.clone())).collect();
+        Self(all.join(&BETWEEN.to_string()).into())
     }
 
     /// The names in the certificate's order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.split(BETWEEN).filter(|name| !name.is_empty())
     }
 
     /// Whether a client that asks for `host` is content with these names. A wildcard stands for one label; a
@@ -62,8 +67,8 @@ impl Hosts {
 
 impl PartialEq for Hosts {
     fn eq(&self, other: &Self) -> bool {
-        let set = |hosts: &Self| hosts.0.iter().cloned().collect::<BTreeSet<_>>();
-        self.0.len() == other.0.len() && set(self) == set(other)
+        let set = |hosts: &Self| hosts.0.split(BETWEEN).map(str::to_owned).collect::<BTreeSet<_>>();
+        self.0 == other.0 || (self.0.len() == other.0.len() && set(self) == set(other))
     }
 }
 
@@ -81,7 +86,7 @@ impl std::hash::Hash for Hosts {
 /// Joined by commas, as the portal names a certificate.
 impl std::fmt::Display for Hosts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join(","))
+        f.write_str(&self.0.replace(BETWEEN, ","))
     }
 }
 

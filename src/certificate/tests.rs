@@ -313,7 +313,7 @@ fn host_names_come_clean_and_in_order() {
 #[test]
 fn a_leaf_of_the_wire_is_the_leaf_on_disk() {
     let pair = Authority::new().issue(Order::default());
-    assert_eq!(Leaf::from_der(&pair.leaf_der).unwrap(), whole(&pair).leaf);
+    assert_eq!(Leaf::from_der(&pair.leaf_der).unwrap(), *whole(&pair).leaf);
     let longer = [pair.leaf_der.as_slice(), b"\0"].concat();
     for wrong in [&[][..], b"no DER", &longer, &pair.leaf_der[..pair.leaf_der.len() - 1]] {
         assert_eq!(Leaf::from_der(wrong).map_err(|fault| fault.code()), Err("malformed"));

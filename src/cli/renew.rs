@@ -70,7 +70,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         owner: None,
     };
     let client = Arc::new(Portal::new(portal.clone()));
-    let renewer = Renewer::new(Ledger::at(&config.state_dir), client, (&renewal, portal), Vec::new());
+    let ledger = Arc::new(Ledger::at(&config.state_dir));
+    let renewer = Renewer::new(ledger, client, (&renewal, portal), Vec::new());
     let begun = Instant::now();
     let scheduled = renewer.ask().await.map_err(|trouble| trouble.problem())?;
     if !arguments.json {

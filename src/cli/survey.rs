@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, Recorded, Seen, Sighting};
-use crate::certificate::ServedChain;
+use crate::certificate::{Leaf, ServedChain};
 use crate::config::{self, Config, Site};
 use crate::discover::Found;
 use crate::inspect::{Place, inspect};
@@ -62,6 +62,10 @@ impl Finding {
     /// What the wire shows against the disk; `None` where the disk has no whole set.
     pub(super) fn wire(&self, recorded: Option<&Recorded>) -> Option<Wire> {
         self.seen.as_ref().ok().map(|seen| judge(seen, recorded, &self.sightings))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Leaf> + Clone {
+        self.sightings.iter().filter_map(|sighting| sighting.outcome.as_deref().ok())
     }
 
     /// What is wrong, if anything.
@@ -186,7 +190,7 @@ fn tell_all(
     let told = sites
         .iter()
         .zip(findings)
-        .map(|(site, finding)| tell(config, &site.settings, finding, recorded.get(&site.key), ledger, now));
+        .map(|(site, finding)| tell(config, &site.settings, finding, recorded.get(&*site.key), ledger, now));
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
 
@@ -199,7 +203,7 @@ fn tell(
     now: Timestamp,
 ) -> Result<status::Site, LedgerError> {
     let seen = finding.seen.as_ref().ok();
-    let leaf = seen.map(|seen| &seen.bundle.leaf);
+    let leaf = seen.map(|seen| &*seen.bundle.leaf);
     let problem = finding.problem(recorded);
     let is_recorded = recorded.zip(leaf).is_some_and(|(recorded, leaf)| recorded.leaf == leaf.fingerprint);
     let state = match (&finding.seen, finding.wire(recorded)) {
@@ -213,7 +217,7 @@ fn tell(
         server: config.servers[site.server].name.clone(),
         state: state.to_owned(),
         certificate: Certificate::of(&site.certificate, seen),
-        served: Served::of(&finding.sightings, leaf, now),
+        served: Served::of(finding.shown(), leaf, now),
         report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
         problem: problem.map(|problem| SiteProblem::since(&problem, now)),
         pending: None,

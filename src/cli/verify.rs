@@ -78,7 +78,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .iter()
         .zip(&findings)
         .map(|(site, finding)| {
-            let known = recorded.get(&site.key);
+            let known = recorded.get(&*site.key);
             let ok = finding.wire(known) == Some(Wire::Served);
             let problem = finding.problem(known);
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
@@ -128,7 +128,7 @@ impl Verdict {
 }
 
 fn verdict(config: &Config, site: &Site, finding: &Finding, chains: &mut Chains, now: Timestamp) -> Verdict {
-    let leaf = finding.seen.as_ref().ok().map(|seen| &seen.bundle.leaf);
+    let leaf = finding.seen.as_ref().ok().map(|seen| &*seen.bundle.leaf);
     let wire = finding.sightings.iter().zip(&finding.chains);
     Verdict {
         name: status::display_name(site, leaf),
@@ -152,7 +152,7 @@ fn verdict(config: &Config, site: &Site, finding: &Finding, chains: &mut Chains,
 }
 
 fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain_complete: Option<bool>, now: Timestamp) -> OnWire {
-    let leaf = sighting.outcome.as_ref().ok();
+    let leaf = sighting.outcome.as_deref().ok();
     OnWire {
         endpoint: sighting.endpoint.clone(),
         host: sighting.host.clone(),

@@ -7,7 +7,7 @@ impl Site {
     /// host. IIS breaks a handshake off for a host that it does not have: there only what is bound is asked for.
     pub fn asks(&self, wanted: &Origin, covers: impl Fn(&str) -> bool) -> Vec<Ask> {
         if !self.verify.is_empty() {
-            return self.verify.clone();
+            return self.verify.to_vec();
         }
         let (by_host, of_any): (Vec<_>, Vec<_>) =
             self.showing(wanted, covers).into_iter().partition(|(binding, _)| !binding.host().is_empty());

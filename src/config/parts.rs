@@ -1,7 +1,7 @@
 //! The whole file, part by part, and what several parts are made of.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::outlets::{alert, metrics};
@@ -66,6 +66,7 @@ pub(super) fn empty() -> Config {
         alert: None,
         servers: vec![default_server()],
         sites: Vec::new(),
+        keys: OnceLock::new(),
     }
 }
 
@@ -121,7 +122,8 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let sound: Vec<&Site> = sites.iter().flatten().collect();
     names_differ(file, &sound);
     bindings_differ(file, &sound);
-    let sites = sites.into_iter().collect::<Option<Vec<_>>>();
+    let mut sites = sites.into_iter().collect::<Option<Vec<_>>>();
+    share_asks(sites.iter_mut().flatten());
     let portal = match portal {
         Some(portal) => Some(portal?),
         None => None,
@@ -146,10 +148,22 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         alert: alert.flatten(),
         servers: servers.sound,
         sites: sites?.into_iter().map(Arc::new).collect(),
+        keys: OnceLock::new(),
     };
     keys_differ(file, &config);
     copies_differ(file, &config);
     Some(config)
+}
+
+/// Many sites are asked for at the same place.
+fn share_asks<'s>(sites: impl Iterator<Item = &'s mut Site>) {
+    let mut last = Arc::default();
+    for site in sites {
+        if site.verify == last {
+            site.verify = last;
+        }
+        last = Arc::clone(&site.verify);
+    }
 }
 
 fn watch(section: Option<Section<'_, '_>>) -> Watch {

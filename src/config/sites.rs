@@ -51,7 +51,7 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         line,
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
-        verify: verify?,
+        verify: verify?.into(),
         stage_as,
         server: server?,
         certificate,
@@ -265,7 +265,7 @@ pub(super) fn copies_differ(file: &File<'_>, config: &Config) {
 pub(super) fn keys_differ(file: &File<'_>, config: &Config) {
     let mut known = BTreeMap::new();
     for (site, key) in config.sites.iter().zip(config.site_keys()) {
-        match known.get(&key) {
+        match known.get(key) {
             None => drop(known.insert(key, site)),
             Some(first) if first.certificate == site.certificate => {}
             Some(first) => {

@@ -449,9 +449,9 @@ fn messages_repeat_no_control_characters() {
 fn one_certificate_on_two_servers_is_two_sites() {
     let servers = "[server.a]\n[server.b]\n";
     let config = parse(&format!("{servers}{SITE}server = \"a\"\n{SITE}server = \"b\"\n")).unwrap();
-    assert_eq!(config.site_keys(), ["/c.pem@a", "/c.pem@b"]);
+    assert_eq!(config.site_keys(), ["/c.pem@a", "/c.pem@b"].map(Arc::from));
     let config = parse(&format!("{SITE}key = \"engine:pkcs11:x\"\n")).unwrap();
-    assert_eq!(config.site_keys(), ["/c.pem"]);
+    assert_eq!(config.site_keys(), ["/c.pem"].map(Arc::from));
     assert_eq!(config.sites[0].key, KeyAt::Elsewhere("engine:pkcs11:x".to_owned()));
 }
 

@@ -3,7 +3,7 @@
 mod draw;
 mod workers;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +45,6 @@ pub(super) struct Servers {
     news: UnboundedSender<News>,
     /// The number of the next site.
     next: usize,
-    /// The sites' numbers by their keys.
-    by_key: HashMap<String, SiteId>,
     /// Some of the configuration's sites are patterns.
     has_patterns: bool,
     /// Where more certificates may come that match a pattern of certhook's configuration.
@@ -103,7 +101,6 @@ impl Servers {
             all: all.collect(),
             news,
             next: 0,
-            by_key: HashMap::new(),
             has_patterns: config.sites.iter().any(|site| site.is_pattern()),
             pattern_folders: Vec::new(),
             redraw_at: None,

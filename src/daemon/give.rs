@@ -1,5 +1,6 @@
 //! A server that is given its certificates (IIS): what a reload is to others is an installation of each here.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -41,9 +42,9 @@ impl Daemon {
         let claimant = |(id, site): (SiteId, &Site)| {
             let roster = &self.sites.get(&id)?.roster;
             Some(Claimant {
-                key: roster.key.clone(),
+                key: roster.key.to_string(),
                 label: roster.settings.label(),
-                leaf: site.disk()?.bundle.leaf.clone(),
+                leaf: Arc::clone(&site.disk()?.bundle.leaf),
                 bindings: roster.settings.bindings.clone(),
             })
         };

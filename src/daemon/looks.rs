@@ -45,7 +45,11 @@ impl Looks {
     pub(super) fn ended(&mut self) -> Option<SiteId> {
         self.running = self.running.saturating_sub(1);
         while self.running < AT_ONCE {
-            let next = self.order.pop_front()?;
+            let Some(next) = self.order.pop_front() else {
+                // A start had all sites in it.
+                (self.order, self.waiting) = Default::default();
+                return None;
+            };
             if self.waiting.remove(&next) {
                 self.running += 1;
                 return Some(next);

@@ -64,7 +64,7 @@ impl Daemon {
                 else {
                     return;
                 };
-                let (leaf, site) = (seen.bundle.leaf.clone(), &site.roster.settings);
+                let (leaf, site) = (Arc::clone(&seen.bundle.leaf), &site.roster.settings);
                 let asks = probe::asks(site, &leaf);
                 let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 // Behind thousands that a start asks for, a renewal would wait for seconds.
@@ -121,8 +121,8 @@ impl Daemon {
     }
 
     fn tell(&mut self, id: SiteId, problem: Option<Problem>) {
-        let Some(Site { roster, label: site, .. }) = self.sites.get(&id) else { return };
-        let key = &roster.key;
+        let Some(Site { roster, .. }) = self.sites.get(&id) else { return };
+        let (key, site) = (&roster.key, roster.settings.label());
         let entry = match &problem {
             Some(problem) => {
                 tracing::warn!(
@@ -174,8 +174,9 @@ impl Daemon {
         }
     }
 
-    fn label(&self, id: SiteId) -> &str {
-        self.sites.get(&id).map_or("-", |site| &site.label)
+    /// What the log calls it.
+    fn label(&self, id: SiteId) -> String {
+        self.sites.get(&id).map_or_else(|| "-".to_owned(), |site| site.roster.settings.label())
     }
 
     fn pass_crash_point(&self, event: &Event) {

@@ -62,7 +62,7 @@ impl Daemon {
         };
         let (bundle, settings) = (&seen.bundle, &site.roster.settings);
         let installation = Installation {
-            site: site.roster.key.clone(),
+            site: site.roster.key.to_string(),
             name: display_name(settings, Some(&bundle.leaf)),
             recorded: Recorded {
                 leaf: bundle.leaf.fingerprint,

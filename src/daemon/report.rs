@@ -1,5 +1,6 @@
 //! The agent's own view of things, as `status` tells it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -70,8 +71,8 @@ impl Daemon {
         report: Option<crate::ledger::Report>,
     ) -> Option<status::Site> {
         let configured = &self.sites.get(&id)?.roster.settings;
-        let leaf = site.disk().map(|seen| &seen.bundle.leaf);
-        let (sightings, probed_at) = site.sightings();
+        let leaf = site.disk().map(|seen| &*seen.bundle.leaf);
+        let (shown, probed_at) = site.shown();
         let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
         let state = match site.state() {
             State::Unknown => "unknown",
@@ -92,7 +93,7 @@ impl Daemon {
             server: self.config.servers[configured.server].name.clone(),
             state: state.to_owned(),
             certificate: Certificate::of(&configured.certificate, site.disk()),
-            served: probed_at.and_then(|at| Served::of(sightings, leaf, wall(at))),
+            served: probed_at.and_then(|at| Served::of(shown.iter().map(Arc::as_ref), leaf, wall(at))),
             report: Report::told(report),
             pending: pending.filter(|_| problem.is_none()),
             problem,

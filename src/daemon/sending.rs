@@ -14,6 +14,7 @@ use crate::renewal::Renewer;
 /// report.
 pub(super) fn courier(
     config: &Config,
+    ledger: &Arc<Ledger>,
     earlier: Option<oneshot::Receiver<()>>,
     told: impl Fn() + Clone + Send + 'static,
 ) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
@@ -21,20 +22,15 @@ pub(super) fn courier(
         // Nothing more is sent; whoever comes next waits for the earlier one all the same.
         return earlier.map(|earlier| (mpsc::unbounded_channel().0, earlier));
     };
-    let known = config.site_keys().into_iter().zip(config.sites.iter().map(Arc::clone)).collect();
+    let known = config.site_keys().iter().cloned().zip(config.sites.iter().map(Arc::clone)).collect();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let client = Arc::new(Portal::new(portal.clone()));
-    let courier = Courier::new(
-        Ledger::at(&config.state_dir),
-        Arc::clone(&client),
-        portal,
-        known,
-        Box::new(told.clone()),
-    );
+    let courier =
+        Courier::new(Arc::clone(ledger), Arc::clone(&client), portal, known, Box::new(told.clone()));
     let renewer = config.renewal.as_ref().map(|renewal| {
         let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
-        Renewer::new(Ledger::at(&config.state_dir), client, (renewal, portal), wanted)
+        Renewer::new(Arc::clone(ledger), client, (renewal, portal), wanted)
     });
     let work = move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {

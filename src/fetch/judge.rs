@@ -1,5 +1,7 @@
 //! Whether what was downloaded is whole, and the portal's certificate.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::download::Got;
@@ -93,7 +95,7 @@ impl Set {
     /// The first certificate of a file that is read to its end.
     fn first(&self, file: File, got: &Got, now: Timestamp) -> Result<Leaf, Problem> {
         certificate::inspect(&got.bytes, Key::Elsewhere, now)
-            .map(|bundle| bundle.leaf)
+            .map(|bundle| Arc::unwrap_or_clone(bundle.leaf))
             .map_err(|fault| self.wrong(fault.code(), file, &got.host, &fault.to_string(), AGAIN))
     }
 
@@ -121,7 +123,7 @@ impl Set {
             let file = if matches!(doubt, Doubt::KeyUnchecked(_)) { files[1] } else { files[0] };
             return Err(self.wrong("not_proved", file, host, &doubt.to_string(), AGAIN));
         }
-        let leaf = bundle.leaf;
+        let leaf = Arc::unwrap_or_clone(bundle.leaf);
         if leaf.hosts != Hosts::from_portal_name(&self.certificate.name) {
             let why = format!("it is a certificate of {}", printable(&leaf.hosts.to_string(), 200));
             return Err(self.wrong("other_certificate", files[0], host, &why, AGAIN));

@@ -3,6 +3,7 @@
 mod children;
 mod journal;
 mod manager;
+mod memory;
 mod secret;
 mod service;
 mod signals;
@@ -22,6 +23,7 @@ use super::exposed::Exposed;
 pub use children::{Children, end_group, spawn};
 pub use journal::Journal;
 pub use manager::Manager;
+pub use memory::{give_back_memory, use_one_heap};
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};

@@ -105,8 +105,8 @@ where
     Ok(endpoint)
 }
 
-fn leaf(pair: &Pair) -> Leaf {
-    Leaf::from_der(&pair.leaf_der).unwrap()
+fn leaf(pair: &Pair) -> Arc<Leaf> {
+    Leaf::from_der(&pair.leaf_der).unwrap().into()
 }
 
 fn of_kind(authority: &Authority, key: Make) -> Pair {
@@ -114,7 +114,7 @@ fn of_kind(authority: &Authority, key: Make) -> Pair {
 }
 
 /// Only the leaf.
-async fn shown(endpoint: &Endpoint, host: &str, disk: &Pair) -> Result<Leaf, Unseen> {
+async fn shown(endpoint: &Endpoint, host: &str, disk: &Pair) -> Result<Arc<Leaf>, Unseen> {
     ask(endpoint, host, &leaf(disk), PATIENCE).await.map(|(leaf, _)| leaf)
 }
 

@@ -244,7 +244,7 @@ fn rivalled(site: &Installing, all: &[Claimant], bound: &[Bound]) -> Result<(), 
     let mine = Claimant {
         key: site.label.clone(),
         label: all.iter().find(|other| other.key == site.label).map_or(&site.label, |own| &own.label).clone(),
-        leaf: site.material.leaf.clone(),
+        leaf: site.material.leaf.clone().into(),
         bindings: site.bindings.clone(),
     };
     same_names(&mine, all).or_else(|| rivals::same_record(&mine, all, bound)).map_or(Ok(()), Err)

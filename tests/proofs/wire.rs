@@ -1,6 +1,7 @@
 //! The probe against a real nginx: every kind of listener, and servers that a narrow client would not see.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use certhook::agent::{Sighting, Unseen};
@@ -56,9 +57,9 @@ impl Shelf {
         self.folder.path().join(name)
     }
 
-    fn leaf(&self, name: &str) -> Leaf {
+    fn leaf(&self, name: &str) -> Arc<Leaf> {
         let der = CertificateDer::from_pem_file(self.path(name)).unwrap();
-        Leaf::from_der(&der).unwrap()
+        Leaf::from_der(&der).unwrap().into()
     }
 
     /// A server of its own, with the certificates called so.
@@ -74,7 +75,7 @@ impl Shelf {
     }
 }
 
-async fn shown(endpoint: &str, host: &str, disk: &Leaf) -> Sighting {
+async fn shown(endpoint: &str, host: &str, disk: &Arc<Leaf>) -> Sighting {
     let endpoint = Endpoint::parse(endpoint).unwrap();
     let ask = Ask { endpoint, hosts: vec![host.to_owned()] };
     probe::sightings(&[ask], disk, PATIENCE).await.remove(0)

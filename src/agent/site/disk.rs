@@ -120,7 +120,8 @@ impl Agent {
         }
     }
 
-    fn whole(&mut self, now: Instant, id: SiteId, seen: Seen, looked_before: Option<Instant>) {
+    fn whole(&mut self, now: Instant, id: SiteId, mut seen: Seen, looked_before: Option<Instant>) {
+        self.issuers.share(&mut seen.bundle.leaf);
         let settle = self.tuning.settle;
         let site = &mut self.sites[id];
         site.fault = None;

@@ -1,5 +1,6 @@
 //! From a whole set to a record.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Reloaded, State};
@@ -12,18 +13,19 @@ use crate::agent::{
 use crate::problem::Problem;
 
 impl Agent {
-    pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, mut sightings: Vec<Sighting>) {
+    pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, sightings: Vec<Sighting>) {
         let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let wire = judge(disk, site.recorded.as_ref(), &sightings);
-        // What is served is what is on disk, on most sites at all times: its texts are kept once.
-        let leaf = &disk.bundle.leaf;
-        for seen in sightings.iter_mut().filter_map(|sighting| sighting.outcome.as_mut().ok()) {
-            if seen == leaf {
-                seen.clone_from(leaf);
+        // On most sites at all times that is what is on disk.
+        let mut shown = Vec::new();
+        for seen in sightings.into_iter().filter_map(|sighting| sighting.outcome.ok()) {
+            let leaf = if seen == disk.bundle.leaf { Arc::clone(&disk.bundle.leaf) } else { seen };
+            if !shown.contains(&leaf) {
+                shown.push(leaf);
             }
         }
-        site.sightings = sightings.into_boxed_slice();
+        site.shown = shown.into_boxed_slice();
         site.probed_at = Some(now);
         match site.state {
             State::Probing => self.before_reload(now, id, wire),
@@ -63,7 +65,11 @@ impl Agent {
             self.not_loaded(now, id, since);
             return;
         }
-        let times = site.reloaded.filter(|reloaded| reloaded.set == set).map_or(0, |reloaded| reloaded.times);
+        let times = site
+            .reloaded
+            .as_ref()
+            .filter(|reloaded| reloaded.set == set)
+            .map_or(0, |reloaded| reloaded.times);
         let tried = times > 0;
         // The leaf alone cannot show that a mended chain was loaded.
         let new_chain =
@@ -114,8 +120,7 @@ impl Agent {
     fn last_moment(&self, now: Instant, id: SiteId) -> Option<Instant> {
         let site = &self.sites[id];
         let disk = site.disk.as_ref()?;
-        let old = site.sightings.iter().filter_map(|sighting| sighting.outcome.as_ref().ok());
-        let old = old.filter(|leaf| leaf.fingerprint != disk.bundle.leaf.fingerprint);
+        let old = site.shown.iter().filter(|leaf| leaf.fingerprint != disk.bundle.leaf.fingerprint);
         let end = old.map(|leaf| leaf.not_after).min()?;
         let left = Duration::try_from(end.duration_since(disk.read_at)).unwrap_or_default();
         // Beyond what the clock can count is never.
@@ -137,8 +142,9 @@ impl Agent {
         let site = &mut self.sites[id];
         let set = site.disk.as_ref().map(|disk| disk.bundle.set);
         site.reloaded = set.map(|set| {
-            let before = site.reloaded.filter(|before| before.set == set).map_or(0, |before| before.times);
-            Reloaded { set, at: now, times: before.saturating_add(1), mark }
+            let before = site.reloaded.as_ref().filter(|before| before.set == set);
+            let times = before.map_or(0, |before| before.times).saturating_add(1);
+            Box::new(Reloaded { set, at: now, times, mark })
         });
         site.state = State::Verifying { since: now, until: now + timeout, shown: None };
         if at_once {
@@ -186,7 +192,8 @@ impl Agent {
         let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
-        let reloaded = site.reloaded.filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
+        let reloaded =
+            site.reloaded.as_ref().filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
         let how = match site.recorded {
             None if reloaded.is_none() && site.untouched => How::Adopted,
             Some(recorded) if recorded.leaf == disk.bundle.leaf.fingerprint => How::Restored,

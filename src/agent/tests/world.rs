@@ -310,7 +310,7 @@ impl World {
         Sighting {
             endpoint: "127.0.0.1:443".into(),
             host: "site.test".into(),
-            outcome: if self.reachable { Ok(leaf) } else { Err(Unseen::Unreachable(problem)) },
+            outcome: if self.reachable { Ok(leaf.into()) } else { Err(Unseen::Unreachable(problem)) },
         }
     }
 
@@ -345,7 +345,7 @@ impl World {
     fn seen(&self, leaf: u8) -> Seen {
         Seen {
             bundle: Bundle {
-                leaf: leaf_of(leaf),
+                leaf: leaf_of(leaf).into(),
                 set: Fingerprint::of(&[leaf, self.chain_version]),
                 intermediates: u32::from(self.had_chain),
                 doubts: self.doubt.iter().cloned().collect(),

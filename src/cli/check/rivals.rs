@@ -1,5 +1,7 @@
 //! Sites of one server that would take a binding from each other.
 
+use std::sync::Arc;
+
 use super::Findings;
 use crate::cli::survey::Finding;
 use crate::config::Kind;
@@ -28,9 +30,9 @@ impl Findings<'_> {
 fn claimant((site, finding): (&roster::Site, &Finding)) -> Option<(usize, Claimant)> {
     let settings = &site.settings;
     let claimant = Claimant {
-        key: site.key.clone(),
+        key: site.key.to_string(),
         label: settings.label(),
-        leaf: finding.seen.as_ref().ok()?.bundle.leaf.clone(),
+        leaf: Arc::clone(&finding.seen.as_ref().ok()?.bundle.leaf),
         bindings: settings.bindings.clone(),
     };
     Some((settings.line, claimant))

@@ -1,5 +1,7 @@
 //! IIS without any site: what its bindings are to show by HTTP.sys's records, against the wire.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Chains, OnDisk, Verdict, days_left, key_type, on_wire};
@@ -27,7 +29,7 @@ pub(super) async fn verdicts(
         });
         for (binding, leaf) in shown {
             found.push(match leaf {
-                Some(leaf) => asked(&server.name, &binding, &leaf, chains, now).await,
+                Some(leaf) => asked(&server.name, &binding, &Arc::new(leaf), chains, now).await,
                 None => without(&server.name, &binding),
             });
         }
@@ -35,7 +37,13 @@ pub(super) async fn verdicts(
     found
 }
 
-async fn asked(server: &str, binding: &Binding, leaf: &Leaf, chains: &mut Chains, now: Timestamp) -> Verdict {
+async fn asked(
+    server: &str,
+    binding: &Binding,
+    leaf: &Arc<Leaf>,
+    chains: &mut Chains,
+    now: Timestamp,
+) -> Verdict {
     let hosts = match binding.host() {
         "" => Vec::new(),
         host => vec![host.replacen('*', "certhook-probe", 1)],

@@ -1,6 +1,7 @@
 //! The list of sites, drawn up anew as configurations and folders change.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -25,48 +26,49 @@ impl Daemon {
             // Armed, so look.
             return self.draw();
         }
-        let keys: BTreeSet<&str> = drawn.iter().map(|site| site.key.as_str()).collect();
+        let keys: BTreeSet<&str> = drawn.iter().map(|site| &*site.key).collect();
         let mut events = Vec::new();
-        let gone = self.servers.by_key.extract_if(|key, _| !keys.contains(key.as_str()));
-        for (key, id) in gone.collect::<Vec<_>>() {
-            tracing::info!(site = key, "the site is there no more");
-            self.sites.remove(&id);
+        let gone = self.sites.iter().filter(|(_, site)| !keys.contains(&*site.roster.key));
+        for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(site) = self.sites.remove(&id) {
+                tracing::info!(site = &*site.roster.key, "the site is there no more");
+            }
             self.watcher.forget(Topic::Site(id));
             events.push(Event::Removed(id));
         }
-        let came = drawn.iter().any(|site| !self.servers.by_key.contains_key(&site.key));
+        let known = self.sites.iter().map(|(id, site)| (Arc::clone(&site.roster.key), *id));
+        let known: HashMap<Arc<str>, SiteId> = known.collect();
+        let came = drawn.iter().any(|site| !known.contains_key(&site.key));
         let changed_list = came || !events.is_empty();
         // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
         let recorded = if came { self.recorded() } else { HashMap::new() };
         let first = self.sites.is_empty();
         let mut new = Vec::new();
         for site in drawn {
-            match self.servers.by_key.get(&site.key) {
+            match known.get(&site.key) {
                 Some(id) => events.extend(self.update(*id, site)),
                 None => {
                     let id = SiteId(self.servers.next);
                     self.servers.next += 1;
-                    self.servers.by_key.insert(site.key.clone(), id);
                     let path = site.settings.certificate.display().to_string();
-                    let recorded = recorded.get(&site.key).or_else(|| recorded.get(&path)).copied();
+                    let recorded = recorded.get(&*site.key).or_else(|| recorded.get(&path)).copied();
                     let setup = SiteSetup {
                         server: ServerId(site.settings.server),
                         recorded,
                         unloaded: site.discovered && recorded.is_none(),
                     };
                     if !first {
-                        tracing::info!(site = site.key, "there is a new site");
+                        tracing::info!(site = &*site.key, "there is a new site");
                     }
-                    new.push(id);
-                    self.sites.insert(id, Site::new(site, &self.config));
+                    new.push((id, Site::new(site, &self.config)));
                     events.push(Event::Added(id, setup));
                 }
             }
         }
-        let places = new.into_iter().filter_map(|id| {
-            Some((Topic::Site(id), Place::of(&self.sites.get(&id)?.roster.settings).files()))
-        });
-        self.watcher.follow_all(places);
+        let files = |site: &Site| Place::of(&site.roster.settings).files();
+        self.watcher.follow_all(new.iter().map(|(id, site)| (Topic::Site(*id), files(site))));
+        // All at once: one after the other, each at the end, they would need twice the room.
+        self.sites.append(&mut new.into_iter().collect());
         if changed_list || (self.servers.half_told && self.servers.are_known()) {
             self.tell_who_reports();
         }
@@ -102,10 +104,11 @@ impl Daemon {
         if self.config.portal.is_none() {
             return;
         }
-        let is_other = |key: &String| !self.servers.by_key.contains_key(key);
+        let keys: HashSet<&str> = self.sites.values().map(|site| &*site.roster.key).collect();
+        let is_other = |key: &String| !keys.contains(key.as_str());
         let mut reporting = Vec::new();
         for site in self.sites.values().filter(|site| site.report) {
-            reporting.push(site.roster.key.clone());
+            reporting.push(site.roster.key.to_string());
             // Under its path alone it was known while it had no second server.
             reporting.extend(Some(site.roster.settings.certificate.display().to_string()).filter(is_other));
         }

@@ -23,6 +23,12 @@ pub fn forbid_core_dumps() {
     }
 }
 
+/// Nothing: there is one heap for all threads.
+pub fn use_one_heap() {}
+
+/// Nothing: the system takes what is not used.
+pub fn give_back_memory() {}
+
 /// Ends this process as nothing can prevent: for crash tests.
 #[cfg(debug_assertions)]
 pub fn kill_self() {

@@ -1,5 +1,6 @@
 //! Two sites that would take a record from each other in turn. HTTP.sys has one certificate for one record: neither of
 //! them is given it, and an administrator is told which two they are. Pure.
+use std::sync::Arc;
 
 use super::host_config::Bound;
 use super::record::Key;
@@ -15,7 +16,7 @@ pub struct Claimant {
     /// What people know it by.
     pub label: String,
     /// The certificate on disk.
-    pub leaf: Leaf,
+    pub leaf: Arc<Leaf>,
     /// The bindings that its `[[site]]` names.
     pub bindings: Vec<Binding>,
 }

@@ -14,7 +14,7 @@ fn site(label: &str, hosts: &[&str], key: KeyType, hours: i64, bindings: &[&str]
     Claimant {
         key: format!("C:/{label}.pfx"),
         label: label.to_owned(),
-        leaf: Leaf::from_der(&pair.leaf_der).unwrap(),
+        leaf: Leaf::from_der(&pair.leaf_der).unwrap().into(),
         bindings,
     }
 }

@@ -1,0 +1,40 @@
+//! When the loop has had nothing to do for a while, what the work has left behind goes back to the system: the
+//! ledger's file is closed, and memory that was needed once is free again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ledger::Ledger;
+use crate::platform;
+
+/// Renewals come together more often than not.
+const CALM: Duration = Duration::from_secs(5);
+
+/// When that is to be.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    due: Option<Instant>,
+}
+
+impl Rest {
+    /// Something was done.
+    pub(super) fn put_off(&mut self) {
+        self.due = Some(Instant::now() + CALM);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Once for each time of work.
+    pub(super) fn look(&mut self, ledger: &Arc<Ledger>) {
+        if self.due.take_if(|due| *due <= Instant::now()).is_some() {
+            let ledger = Arc::clone(ledger);
+            // Whoever closes a file may wait for the disk.
+            tokio::task::spawn_blocking(move || {
+                ledger.rest();
+                platform::give_back_memory();
+            });
+        }
+    }
+}
