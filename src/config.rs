@@ -49,7 +49,7 @@ pub struct Config {
     /// The servers, in the file's order; at least one.
     pub servers: Vec<Server>,
     /// The sites, in the file's order.
-    pub sites: Vec<Arc<Site>>,
+    pub sites: Box<[Arc<Site>]>,
     keys: OnceLock<Box<[Arc<str>]>>,
 }
 

@@ -5,7 +5,6 @@ mod acting;
 mod claim;
 mod follow;
 mod give;
-mod looks;
 mod perform;
 mod record;
 mod reload;
@@ -13,6 +12,7 @@ mod report;
 mod reread;
 mod rest;
 mod sending;
+mod turns;
 mod waiters;
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
@@ -40,13 +40,15 @@ use acting::Acting;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
-use looks::Looks;
 use record::Records;
 use reread::Next;
 use rest::Rest;
 use sending::courier;
+use turns::Turns;
 use waiters::Waiters;
 
+/// Files of several sites at once. More only wait for the same disk, and each costs a thread.
+const LOOKS_AT_ONCE: usize = 4;
 /// Handshakes of several sites at once; each site's are one after the other.
 const PROBES_AT_ONCE: usize = 16;
 /// For notes to be written when the agent stops; service managers wait half a minute for all of its end.
@@ -153,11 +155,13 @@ struct Daemon {
     news: mpsc::UnboundedReceiver<News>,
     ledger: Arc<Ledger>,
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
-    looks: Looks,
+    /// Whose files are read.
+    looks: Turns,
     records: Records,
-    probes: Arc<Semaphore>,
-    /// For sites that were just renewed.
-    urgent_probes: Arc<Semaphore>,
+    /// Whose handshakes are made.
+    probes: Turns,
+    /// The same, of sites that were just renewed.
+    urgent_probes: Turns,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
     waiters: Waiters,
@@ -201,10 +205,10 @@ impl Daemon {
             shared,
             changes: watch::Sender::new(0),
             outlets: None,
-            looks: Looks::default(),
+            looks: Turns::new(LOOKS_AT_ONCE),
             records: Records::default(),
-            probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
-            urgent_probes: Arc::new(Semaphore::new(PROBES_AT_ONCE)),
+            probes: Turns::new(PROBES_AT_ONCE),
+            urgent_probes: Turns::new(PROBES_AT_ONCE),
             notes: JoinSet::new(),
             waiters: Waiters::default(),
             manager: Manager::default(),

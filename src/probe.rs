@@ -61,6 +61,15 @@ pub async fn sightings(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Ve
 /// Each handshake may take `patience`, and all of them half a minute.
 pub async fn look(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Vec<Shown> {
     let until = Instant::now() + LIMIT;
+    let mut found = match asks {
+        [ask] => look_at(ask, leaf, patience, until).await,
+        _ => look_at_all(asks, leaf, patience, until).await,
+    };
+    share_chains(&mut found);
+    found
+}
+
+async fn look_at_all(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration, until: Instant) -> Vec<Shown> {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut asking = JoinSet::new();
     for (index, ask) in asks.iter().cloned().enumerate() {
@@ -73,9 +82,7 @@ pub async fn look(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Vec<Sho
     }
     let mut answers = asking.join_all().await;
     answers.sort_by_key(|(index, _)| *index);
-    let mut found: Vec<Shown> = answers.into_iter().flat_map(|(_, shown)| shown).collect();
-    share_chains(&mut found);
-    found
+    answers.into_iter().flat_map(|(_, shown)| shown).collect()
 }
 
 /// The names of one listener.

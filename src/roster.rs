@@ -23,7 +23,7 @@ pub struct Site {
     /// Where its server's configuration names it.
     pub places: Vec<Place>,
     /// Where a copy of it is published, if its server reads copies.
-    pub stage: Option<Stage>,
+    pub stage: Option<Box<Stage>>,
     /// It is there because its server's configuration has it.
     pub discovered: bool,
 }
@@ -122,7 +122,7 @@ impl<'f> Pairs<'f> {
 
 fn named(config: &Config, site: &Arc<config::Site>, key: Arc<str>, pairs: &mut [Pairs<'_>]) -> Site {
     let server = &config.servers[site.server];
-    let stage = server.stage.as_deref().map(|folder| Stage::of(folder, site));
+    let stage = server.stage.as_deref().map(|folder| Box::new(Stage::of(folder, site)));
     let mut places = Vec::new();
     let mut settings = Arc::clone(site);
     if let Some(pairs) = pairs.get_mut(site.server) {

@@ -162,6 +162,11 @@ impl Watcher {
         }
     }
 
+    /// Lets go of the room that was needed while much was entered.
+    pub fn shrink(&mut self) {
+        lock(&self.shared).interest.shrink();
+    }
+
     /// What keeps events from coming, if anything; polling goes on.
     pub fn problem(&self) -> Option<&Problem> {
         self.no_events.as_ref().or(self.folders.problem())

@@ -65,7 +65,7 @@ pub(super) fn empty() -> Config {
         metrics: None,
         alert: None,
         servers: vec![default_server()],
-        sites: Vec::new(),
+        sites: Box::default(),
         keys: OnceLock::new(),
     }
 }

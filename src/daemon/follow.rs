@@ -35,6 +35,8 @@ pub(super) enum News {
     Reported,
     /// A site's files were read, or reading them hangs.
     Looked,
+    /// A site's handshakes were made; whether it is one that was just renewed.
+    Probed { urgent: bool },
     /// Its workers, where they can be told.
     Serving(ServerId, Option<BTreeSet<i32>>),
 }
@@ -252,15 +254,24 @@ impl Daemon {
 
     /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
-        if matches!(news, News::Looked) {
-            if let Some(next) = self.looks.ended() {
-                self.begin_look(next);
-            }
-            return;
-        }
-        self.changed();
         match news {
-            News::Looked => {}
+            News::Looked => {
+                if let Some(next) = self.looks.ended() {
+                    self.begin_look(next);
+                }
+                return;
+            }
+            News::Probed { urgent } => {
+                let turns = if urgent { &mut self.urgent_probes } else { &mut self.probes };
+                if let Some(next) = turns.ended() {
+                    self.begin_probe(next, urgent);
+                }
+                return;
+            }
+            _ => self.changed(),
+        }
+        match news {
+            News::Looked | News::Probed { .. } => {}
             News::Reported => {}
             News::Read(id, found) => {
                 self.servers.all[id.0].reading = false;

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::follow::News;
-use super::looks::HANGS;
 use super::{Daemon, Site};
 use crate::agent::{self, Action, Event, Seen, SiteId, State};
 use crate::courier::Order;
@@ -19,6 +18,8 @@ use crate::stage::Stage;
 use crate::watch::Topic;
 use crate::{crash, probe};
 
+/// A read that takes longer hangs (a dead network file system); it holds up nobody else then.
+const HANGS: Duration = Duration::from_secs(2);
 /// One handshake may take so long, even where more patience is configured for the whole.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A site whose files changed within this is not kept waiting for others.
@@ -54,27 +55,21 @@ impl Daemon {
         let results = self.result_sender.clone();
         match action {
             Action::Inspect(id) => {
-                if self.looks.wanted(id, self.was_touched(id)) {
+                let urgent = self.was_touched(id);
+                if urgent {
+                    self.looks.urgent(id);
+                }
+                if urgent || self.looks.wanted(id) {
                     self.begin_look(id);
                 }
             }
             Action::Probe(id) => {
-                let (Some(seen), Some(site)) =
-                    (self.agent.site(id).and_then(agent::Site::disk), self.sites.get(&id))
-                else {
-                    return;
-                };
-                let (leaf, site) = (Arc::clone(&seen.bundle.leaf), &site.roster.settings);
-                let asks = probe::asks(site, &leaf);
-                let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
                 // Behind thousands that a start asks for, a renewal would wait for seconds.
-                let permits = if self.was_touched(id) { &self.urgent_probes } else { &self.probes };
-                let permits = Arc::clone(permits);
-                tokio::spawn(async move {
-                    let _permit = permits.acquire_owned().await;
-                    let sightings = probe::sightings(&asks, &leaf, patience).await;
-                    let _ = results.send(Event::Probed(id, sightings));
-                });
+                let urgent = self.was_touched(id);
+                let turns = if urgent { &mut self.urgent_probes } else { &mut self.probes };
+                if turns.wanted(id) {
+                    self.begin_probe(id, urgent);
+                }
             }
             Action::Reload(id) => self.reload(id),
             Action::Count(id) => {
@@ -96,7 +91,7 @@ impl Daemon {
     pub(super) fn begin_look(&mut self, id: SiteId) {
         let (results, ended) = (self.result_sender.clone(), self.servers.news());
         let reading = self.sites.get(&id).map(|site| {
-            let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.clone());
+            let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.as_deref().cloned());
             tokio::task::spawn_blocking(move || {
                 let seen = inspect(&place, Timestamp::now());
                 if let (Some(stage), Ok(seen)) = (stage, &seen) {
@@ -111,6 +106,30 @@ impl Daemon {
                 let _ = timeout(HANGS, reading).await;
             }
             let _ = ended.send(News::Looked);
+        });
+    }
+
+    /// Asks for what a site's clients are shown.
+    pub(super) fn begin_probe(&mut self, id: SiteId, urgent: bool) {
+        let (results, ended) = (self.result_sender.clone(), self.servers.news());
+        let disk = self.agent.site(id).and_then(agent::Site::disk);
+        let asking = disk.zip(self.sites.get(&id)).map(|(seen, site)| {
+            let (leaf, site) = (Arc::clone(&seen.bundle.leaf), &site.roster.settings);
+            let asks = probe::asks(site, &leaf);
+            let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
+            async move {
+                let sightings = probe::sightings(&asks, &leaf, patience).await;
+                let _ = results.send(Event::Probed(id, sightings));
+            }
+        });
+        let Some(asking) = asking else {
+            // It is there no more.
+            let _ = ended.send(News::Probed { urgent });
+            return;
+        };
+        tokio::spawn(async move {
+            asking.await;
+            let _ = ended.send(News::Probed { urgent });
         });
     }
 

@@ -81,7 +81,8 @@ impl Daemon {
         };
         let server = self.servers.get(ServerId(settings.server));
         let publishing = || self.servers.publishing(ServerId(settings.server));
-        let copies = site.roster.stage.clone().map(|stage| (stage, Place::of(settings), publishing()));
+        let copies =
+            site.roster.stage.as_deref().cloned().map(|stage| (stage, Place::of(settings), publishing()));
         let acting = self.acting.hold();
         if self.records.add(ToWrite { id, installation, after: After { server, copies }, acting }) {
             let (records, ledger, results) =

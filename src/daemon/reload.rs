@@ -87,7 +87,7 @@ impl Daemon {
             bindings: site.roster.settings.bindings.clone(),
             others: self.bindings_beside(id),
             recorded: agent_site.last_recorded().map(|recorded| recorded.leaf),
-            stage: site.roster.stage.clone(),
+            stage: site.roster.stage.as_deref().cloned(),
             set: agent_site.disk()?.bundle.set,
             seems_unchanged: agent_site.seems_unchanged(),
             in_vain: agent_site.was_reloaded_in_vain(),

@@ -19,6 +19,12 @@ pub(super) struct Interest {
 }
 
 impl Interest {
+    /// See [`Tree::shrink`].
+    pub(super) fn shrink(&mut self) {
+        self.tree.shrink();
+        self.ends = std::mem::take(&mut self.ends).into_iter().collect();
+    }
+
     pub(super) fn add(&mut self, node: Node, topic: Topic) {
         self.ends.insert((node, topic.into()));
     }

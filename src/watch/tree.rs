@@ -31,6 +31,15 @@ struct Entry {
 }
 
 impl Tree {
+    /// Lets go of the room that a growing tree needs. One that was filled in order has half of its nodes empty.
+    pub(super) fn shrink(&mut self) {
+        self.children = std::mem::take(&mut self.children).into_iter().collect();
+        self.nodes.shrink_to_fit();
+        self.free.shrink_to_fit();
+        self.names.names.shrink_to_fit();
+        self.names.free.shrink_to_fit();
+    }
+
     /// The node of a path, made if need be; it stays when it is held.
     pub(super) fn make(&mut self, path: &Path) -> Node {
         let root = self.child(NOTHING, root(path).as_os_str());

@@ -67,6 +67,9 @@ impl Daemon {
         }
         let files = |site: &Site| Place::of(&site.roster.settings).files();
         self.watcher.follow_all(new.iter().map(|(id, site)| (Topic::Site(*id), files(site))));
+        if came {
+            self.watcher.shrink();
+        }
         // All at once: one after the other, each at the end, they would need twice the room.
         self.sites.append(&mut new.into_iter().collect());
         if changed_list || (self.servers.half_told && self.servers.are_known()) {
