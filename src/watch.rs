@@ -8,6 +8,7 @@
 //!
 //! Cost grows with what changed: what a change concerns is found below its path, not kept for each path above.
 
+mod events;
 mod folders;
 mod interest;
 mod trail;
@@ -17,13 +18,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, Watcher as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Cause, ServerId, SiteId};
 use crate::platform::{self, Signature};
 use crate::problem::Problem;
+use events::{Events, Told};
 use folders::Folders;
 use interest::{ANY, Interest};
 use trail::{Seen, Way};
@@ -52,7 +52,8 @@ pub enum Hint {
     Lost,
 }
 
-/// What is shared with the thread that reads events. It is never held while a watch is added: that thread adds them.
+/// What is shared with the thread that reads events. It is never held while a watch is added: on some systems it is
+/// that thread that adds them.
 #[derive(Default)]
 struct Shared {
     interest: Interest,
@@ -106,10 +107,7 @@ impl Watcher {
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
         let shared = Arc::<Mutex<Shared>>::default();
         let reader = Arc::clone(&shared);
-        let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
-        let config = notify::Config::default().with_event_kinds(wanted);
-        let handler = move |event| pass_on(event, &reader, &hints);
-        let (events, no_events) = match RecommendedWatcher::new(handler, config) {
+        let (events, no_events) = match Events::new(move |told| pass_on(told, &reader, &hints)) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(no_events(&error))),
         };
@@ -268,10 +266,10 @@ impl Watcher {
         let mut shared = lock(&self.shared);
         let tree = &mut shared.interest.tree;
         let left = tree.folders_of(old.ends()).into_iter().filter(|folder| self.folders.release(*folder));
-        let left: Vec<PathBuf> = left.map(|folder| tree.path(folder)).collect();
+        let left: Vec<(Node, PathBuf)> = left.map(|folder| (folder, tree.path(folder))).collect();
         old.nodes.iter().for_each(|node| tree.release(*node));
         drop(shared);
-        left.iter().for_each(|folder| self.folders.unwatch(folder));
+        left.iter().for_each(|(folder, path)| self.folders.unwatch(*folder, path));
     }
 
     fn note_gone(&mut self) {
@@ -327,29 +325,28 @@ fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
 }
 
 /// Runs on the thread that reads events; what concerns nobody ends here.
-fn pass_on(event: notify::Result<notify::Event>, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
+fn pass_on(told: Told, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
     let mut shared = lock(shared);
-    let event = match event {
-        Ok(event) if event.need_rescan() => return lost(&mut shared, hints),
-        Ok(event) => event,
-        Err(error) => {
-            tracing::warn!(%error, "file events may have been lost");
+    let (at, cause, goes) = match told {
+        Told::Changed { at, cause, goes } => (at, cause, goes),
+        Told::Lost(why) => {
+            if let Some(error) = why {
+                tracing::warn!(error, "file events may have been lost");
+            }
             return lost(&mut shared, hints);
         }
     };
-    let Some(cause) = cause(&event.kind) else { return };
     let Shared { interest, gone, .. } = &mut *shared;
-    for path in &event.paths {
-        let path = platform::as_compared(path);
-        let through = interest.through(&path);
-        let any = interest.any_beside(&path).filter(|topic| !through.contains(topic));
-        for topic in through.iter().copied().chain(any) {
-            // The receiver is gone only when certhook stops.
-            let _ = hints.send(Hint::Look(topic, cause));
-        }
-        if is_going(&event.kind) && !through.is_empty() {
-            gone.insert(path.into_owned());
-        }
+    let path = at.path(&interest.tree);
+    let path = platform::as_compared(&path);
+    let through = interest.through(&path);
+    let any = interest.any_beside(&path).filter(|topic| !through.contains(topic));
+    for topic in through.iter().copied().chain(any) {
+        // The receiver is gone only when certhook stops.
+        let _ = hints.send(Hint::Look(topic, cause));
+    }
+    if goes && !through.is_empty() {
+        gone.insert(path.into_owned());
     }
 }
 
@@ -358,22 +355,7 @@ fn lost(shared: &mut Shared, hints: &UnboundedSender<Hint>) {
     let _ = hints.send(Hint::Lost);
 }
 
-fn cause(kind: &EventKind) -> Option<Cause> {
-    match kind {
-        EventKind::Modify(ModifyKind::Data(_)) => Some(Cause::Writing),
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(_) => Some(Cause::Changed),
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Cause::Changed),
-        EventKind::Access(_) => None,
-        EventKind::Any | EventKind::Other => Some(Cause::Changed),
-    }
-}
-
-/// Whether a folder of that path, and the watches in it, may be there no more.
-fn is_going(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
-}
-
-fn no_events(error: &notify::Error) -> Problem {
+fn no_events(error: &impl std::fmt::Display) -> Problem {
     Problem::new(
         "no_events",
         format!("the system gives no file events ({error}); everything is polled"),

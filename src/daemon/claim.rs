@@ -17,7 +17,7 @@ use crate::platform::{self, Identity};
 use crate::problem::Problem;
 
 /// While lock and socket are there they are looked at so many times less often.
-const STANDS: u32 = 6;
+const STANDS: u32 = 60;
 
 /// What this process has of the state folder, each with the file as it was made.
 pub(super) struct Claim {

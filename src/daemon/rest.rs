@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::ledger::Ledger;
 use crate::platform;
 
-/// Renewals come together more often than not.
-const CALM: Duration = Duration::from_secs(5);
+/// Renewals come together more often than not; and by then threads that waited for more work have ended (after ten
+/// seconds, by tokio's default).
+const CALM: Duration = Duration::from_secs(12);
 
 /// When that is to be.
 #[derive(Debug, Default)]

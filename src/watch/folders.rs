@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use notify::{PathOp, RecommendedWatcher, RecursiveMode, Watcher as _};
-
+use super::events::{Events, Refused};
 use super::tree::Node;
 use crate::platform::{self, Identity};
 use crate::problem::Problem;
 
 pub(super) struct Folders {
     /// `None` where the system gives no events at all.
-    pub(super) events: Option<RecommendedWatcher>,
+    pub(super) events: Option<Events>,
     pub(super) known: HashMap<Node, Folder>,
     /// Why the system did not take a watch.
     refused: BTreeMap<Node, Problem>,
@@ -40,7 +39,7 @@ enum Watch {
 }
 
 impl Folders {
-    pub(super) fn new(events: Option<RecommendedWatcher>) -> Self {
+    pub(super) fn new(events: Option<Events>) -> Self {
         let (known, refused, wanted) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { events, known, refused, mute: 0, wanted }
     }
@@ -79,10 +78,9 @@ impl Folders {
         self.known.remove(&node).is_some()
     }
 
-    pub(super) fn unwatch(&mut self, path: &Path) {
+    pub(super) fn unwatch(&mut self, node: Node, path: &Path) {
         if let Some(events) = &mut self.events {
-            // It may have gone with its folder.
-            let _ = events.unwatch(path);
+            events.unwatch(node, path);
         }
     }
 
@@ -105,7 +103,7 @@ impl Folders {
             };
             if replaced {
                 // The old watch went with the old folder, or looks at where it was moved to.
-                let _ = events.unwatch(&path);
+                events.unwatch(node, &path);
             }
             if platform::gives_events(&path) {
                 loud.push((node, replaced, path));
@@ -120,32 +118,26 @@ impl Folders {
         }
     }
 
-    /// Hands all to the thread that adds watches, in one go; how many it added before one was refused.
+    /// How many were watched before one was refused.
     fn watch_at_once(&mut self, folders: &[(Node, bool, PathBuf)]) -> usize {
         let Some(events) = self.events.as_mut().filter(|_| !folders.is_empty()) else { return 0 };
-        let ops: Vec<PathOp> =
-            folders.iter().map(|(.., path)| PathOp::watch_non_recursive(path.clone())).collect();
-        match events.update_paths(ops) {
-            Ok(()) => folders.len(),
-            Err(error) if error.origin.is_some() => folders.len() - 1 - error.remaining.len(),
-            Err(_) => 0,
-        }
+        events.watch_all(folders.iter().map(|(node, _, path)| (*node, path.as_path())))
     }
 
     fn watch(&mut self, node: Node, replaced: bool, path: &Path) -> Watch {
         let Some(events) = &mut self.events else { return Watch::Silent };
-        match events.watch(path, RecursiveMode::NonRecursive) {
-            Ok(()) => Watch::Armed,
+        let problem = match events.watch(node, path) {
+            Ok(()) => return Watch::Armed,
             // The next walk sees whether it is back; later on the folder above tells.
-            Err(error) if is_missing(&error) => Watch::Gone,
-            Err(error) => {
-                if !replaced {
-                    tracing::warn!(folder = %path.display(), %error, "a folder cannot be watched and is polled");
-                }
-                self.refused.insert(node, cannot_watch(path, &error));
-                Watch::Refused
-            }
+            Err(Refused::Missing) => return Watch::Gone,
+            Err(Refused::Limit) => watch_limit(path),
+            Err(Refused::Other(error)) => cannot_watch(path, &error),
+        };
+        if !replaced {
+            tracing::warn!(problem = problem.message, remedy = problem.remedy, "a folder is polled");
         }
+        self.refused.insert(node, problem);
+        Watch::Refused
     }
 
     fn set(&mut self, node: Node, watch: Watch) {
@@ -188,26 +180,22 @@ impl Folders {
     }
 }
 
-fn is_missing(error: &notify::Error) -> bool {
-    match &error.kind {
-        notify::ErrorKind::PathNotFound => true,
-        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
-        _ => false,
-    }
+fn watch_limit(folder: &Path) -> Problem {
+    Problem::new(
+        "watch_limit",
+        format!("{} cannot be watched, the limit of watches is reached; it is polled", shown(folder)),
+        "raise fs.inotify.max_user_watches with sysctl",
+    )
 }
 
-fn cannot_watch(folder: &Path, error: &notify::Error) -> Problem {
-    let folder = crate::problem::printable(&folder.display().to_string(), 200);
-    if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
-        return Problem::new(
-            "watch_limit",
-            format!("{folder} cannot be watched, the limit of watches is reached; it is polled"),
-            "raise fs.inotify.max_user_watches with sysctl",
-        );
-    }
+fn cannot_watch(folder: &Path, error: &str) -> Problem {
     Problem::new(
         "cannot_watch",
-        format!("{folder} cannot be watched ({error}); it is polled"),
+        format!("{} cannot be watched ({error}); it is polled", shown(folder)),
         format!("let {} read the folder", platform::WORDS.user_there),
     )
+}
+
+fn shown(folder: &Path) -> String {
+    crate::problem::printable(&folder.display().to_string(), 200)
 }

@@ -12,6 +12,15 @@ pub(super) struct Node(u32);
 
 pub(super) type Name = Arc<OsStr>;
 
+impl Node {
+    /// No node comes before it.
+    #[cfg(target_os = "linux")]
+    pub(super) const FIRST: Self = Self(0);
+    /// None comes after it.
+    #[cfg(target_os = "linux")]
+    pub(super) const LAST: Self = Self(u32::MAX);
+}
+
 /// What the roots stand below.
 const NOTHING: Node = Node(u32::MAX);
 

@@ -350,14 +350,14 @@ fn lost_events_mean_a_look_at_everything_with_new_watches() {
     bench.write("a/cert.pem", "old");
     bench.follow(SITE, &["a/cert.pem"]);
     let (sender, mut told) = unbounded_channel();
-    let overflow = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-    for event in [Ok(overflow), Err(notify::Error::generic("read"))] {
+    for told in [Told::Lost(None), Told::Lost(Some("read".into()))] {
         // A watch that went with its folder, and the event that told so was lost.
         let folder = bench.path("a");
-        bench.watcher.folders.events.as_mut().unwrap().unwatch(&folder).unwrap();
+        let node = lock(&bench.watcher.shared).interest.tree.find(&folder).unwrap();
+        bench.watcher.folders.events.as_mut().unwrap().unwatch(node, &folder);
         bench.write("a/cert.pem", "unseen");
         assert_eq!(bench.hints(), []);
-        pass_on(event, &bench.watcher.shared, &sender);
+        pass_on(told, &bench.watcher.shared, &sender);
         bench.watcher.rearm(SITE);
         bench.assert_noticed("a/cert.pem");
     }
