@@ -13,11 +13,11 @@ mod raw;
 mod servers;
 mod sites;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::platform;
@@ -50,7 +50,6 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// The sites, in the file's order.
     pub sites: Box<[Arc<Site>]>,
-    keys: OnceLock<Box<[Arc<str>]>>,
 }
 
 /// A duration as the configuration writes it: `10s`, `30m`, `4d`.
@@ -196,6 +195,8 @@ pub struct Nginx {
 pub struct Site {
     /// The line of its table.
     pub line: usize,
+    /// What the ledger has it under, where that is not its certificate's path.
+    pub known_as: Option<Box<str>>,
     /// The portal's name, if given.
     pub name: Option<String>,
     /// The portal's id, if given.
@@ -321,27 +322,6 @@ impl Config {
         }
         config
     }
-
-    /// What tells each site from all others in the ledger, whatever it is called: its certificate's path, with its
-    /// server's name where several servers use one certificate.
-    pub fn site_keys(&self) -> &[Arc<str>] {
-        self.keys.get_or_init(|| self.make_keys())
-    }
-
-    fn make_keys(&self) -> Box<[Arc<str>]> {
-        let mut users = HashMap::new();
-        for site in &self.sites {
-            *users.entry(&site.certificate).or_insert(0) += 1;
-        }
-        let key = |site: &Arc<Site>| {
-            let path = site.certificate.display().to_string();
-            match users[&site.certificate] {
-                1 => path.into(),
-                _ => format!("{path}@{}", self.servers[site.server].name).into(),
-            }
-        };
-        self.sites.iter().map(key).collect()
-    }
 }
 
 /// The file's text; it may be a pipe, and is not read for ever.
@@ -369,6 +349,12 @@ impl Site {
     /// Whether it stands for every certificate that matches its path.
     pub fn is_pattern(&self) -> bool {
         stars(&self.certificate) > 0
+    }
+
+    /// What tells it from all others in the ledger, whatever it is called: its certificate's path, with its server's
+    /// name where several servers use one certificate.
+    pub fn ledger_key(&self) -> Cow<'_, str> {
+        self.known_as.as_deref().map_or_else(|| self.certificate.to_string_lossy(), Cow::Borrowed)
     }
 
     /// Its name, else its file.

@@ -5,21 +5,22 @@
 //! the certificate that is served, by its names and, to a day, by its end.
 
 mod counted;
+mod known;
 mod records;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Site;
 use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
 pub use counted::{Trouble, list};
 use counted::{settle, spent_until};
+pub use known::Known;
 use records::Listed;
 pub use records::as_list;
 
@@ -49,8 +50,8 @@ pub enum Order {
 pub struct Courier {
     ledger: Arc<Ledger>,
     portal: Arc<Portal>,
-    /// What the configuration says of each site that it names, by the site's key: `name` and `id` are its record's.
-    known: HashMap<Arc<str>, Arc<Site>>,
+    /// `name` and `id` of a site are its record's.
+    known: Known,
     requests_per_week: u32,
     first_pause: Duration,
     /// The leaves whose reports the portal has taken, and the ledger could not note yet.
@@ -66,13 +67,12 @@ pub struct Courier {
 }
 
 impl Courier {
-    /// `known` has what the configuration says of each site that it names, by its key. `told` is called when a
-    /// report stands otherwise than before.
+    /// `told` is called when a report stands otherwise than before.
     pub fn new(
         ledger: Arc<Ledger>,
         portal: Arc<Portal>,
         config: &crate::config::Portal,
-        known: HashMap<Arc<str>, Arc<Site>>,
+        known: Known,
         told: Box<dyn Fn() + Send>,
     ) -> Self {
         Self {

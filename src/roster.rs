@@ -4,6 +4,7 @@
 
 mod pattern;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,6 @@ use crate::stage::Stage;
 /// One site.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Site {
-    /// What tells it from all others in the ledger, whatever it is called.
-    pub key: Arc<str>,
     /// What is known of it; `verify` is what its server's configuration says where the administrator says nothing.
     pub settings: Arc<config::Site>,
     /// Where its server's configuration names it.
@@ -26,6 +25,13 @@ pub struct Site {
     pub stage: Option<Box<Stage>>,
     /// It is there because its server's configuration has it.
     pub discovered: bool,
+}
+
+impl Site {
+    /// What tells it from all others in the ledger, whatever it is called.
+    pub fn key(&self) -> Cow<'_, str> {
+        self.settings.ledger_key()
+    }
 }
 
 /// All of them.
@@ -44,15 +50,14 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     let mut folders = Vec::new();
     let mut sites = Vec::new();
     // Who is named by a path of its own is no match of a pattern.
-    let (patterns, plain): (Vec<_>, Vec<_>) =
-        config.sites.iter().zip(config.site_keys()).partition(|(site, _)| site.is_pattern());
-    for (site, key) in plain {
-        sites.push(named(config, site, Arc::clone(key), &mut pairs));
+    let (patterns, plain): (Vec<_>, Vec<_>) = config.sites.iter().partition(|site| site.is_pattern());
+    for site in plain {
+        sites.push(named(config, site, &mut pairs));
     }
-    for (site, _) in patterns {
+    for site in patterns {
         for one in pattern::expand(site, &mut folders) {
-            let key = path_key(config, &one.certificate, one.server);
-            sites.push(named(config, &Arc::new(one), key, &mut pairs));
+            let known_as = known_as(config, &one.certificate, one.server);
+            sites.push(named(config, &Arc::new(config::Site { known_as, ..one }), &mut pairs));
         }
     }
     for (server, pairs) in pairs.into_iter().enumerate() {
@@ -67,7 +72,7 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
         }
     }
     let mut keys = HashSet::new();
-    sites.retain(|site| keys.insert(site.key.clone()));
+    sites.retain(|site| keys.insert(site.key().into_owned()));
     let mut copies = HashSet::new();
     for site in &mut sites {
         // Of two that would replace each other's copies one has none.
@@ -76,13 +81,10 @@ pub fn draw(config: &Config, found: &[Option<Found>]) -> Roster {
     Roster { sites, folders }
 }
 
-/// As the key of a [[site]] with that path: what is written into the configuration later keeps its history.
-fn path_key(config: &Config, certificate: &Path, server: usize) -> Arc<str> {
-    let path = certificate.display().to_string();
-    match config.servers.len() {
-        1 => path.into(),
-        _ => format!("{path}@{}", config.servers[server].name).into(),
-    }
+/// As the ledger has a [[site]] with that path: what is written into the configuration later keeps its history.
+fn known_as(config: &Config, certificate: &Path, server: usize) -> Option<Box<str>> {
+    let several = config.servers.len() > 1;
+    several.then(|| format!("{}@{}", certificate.display(), config.servers[server].name).into())
 }
 
 /// One server's pairs, and which of them a [[site]] speaks of.
@@ -120,7 +122,7 @@ impl<'f> Pairs<'f> {
     }
 }
 
-fn named(config: &Config, site: &Arc<config::Site>, key: Arc<str>, pairs: &mut [Pairs<'_>]) -> Site {
+fn named(config: &Config, site: &Arc<config::Site>, pairs: &mut [Pairs<'_>]) -> Site {
     let server = &config.servers[site.server];
     let stage = server.stage.as_deref().map(|folder| Box::new(Stage::of(folder, site)));
     let mut places = Vec::new();
@@ -139,19 +141,21 @@ fn named(config: &Config, site: &Arc<config::Site>, key: Arc<str>, pairs: &mut [
                 found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
         }
     }
-    Site { key, settings, places, stage, discovered: false }
+    Site { settings, places, stage, discovered: false }
 }
 
 fn discovered(config: &Config, server: usize, pair: &Pair) -> Site {
-    let key = path_key(config, &pair.certificate, server);
-    let settings = Arc::new(as_found(server, config.servers[server].line, pair));
-    Site { key, settings, places: pair.places.clone(), stage: None, discovered: true }
+    let known_as = known_as(config, &pair.certificate, server);
+    let found = as_found(server, config.servers[server].line, pair);
+    let settings = Arc::new(config::Site { known_as, ..found });
+    Site { settings, places: pair.places.clone(), stage: None, discovered: true }
 }
 
 /// What a [[site]] would say of a certificate that a server's configuration names; `line` is the server's.
 pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
     config::Site {
         line,
+        known_as: None,
         name: None,
         id: None,
         server,
@@ -203,7 +207,7 @@ mod tests {
         let sites = draw(&config, &[found]).sites;
         let told = |site: &Site| {
             let asks: Vec<String> = site.settings.verify.iter().map(|ask| ask.endpoint.to_string()).collect();
-            (site.key.to_string(), site.settings.id, asks.join(","), site.places.len(), site.discovered)
+            (site.key().into_owned(), site.settings.id, asks.join(","), site.places.len(), site.discovered)
         };
         let told: Vec<_> = sites.iter().map(told).collect();
         let expect = |key: &str, id, ask: &str, places, discovered| {
@@ -244,8 +248,9 @@ mod tests {
     fn a_certificate_of_two_servers_is_two_sites() {
         let config = config("[server.a]\ndiscover = true\n[server.b]\ndiscover = true\n");
         let both = || found(vec![pair("/x.pem", 1)]);
-        let keys: Vec<_> = draw(&config, &[both(), both()]).sites.into_iter().map(|site| site.key).collect();
-        assert_eq!(keys, ["/x.pem@a", "/x.pem@b"].map(Arc::from));
+        let sites = draw(&config, &[both(), both()]).sites;
+        let keys: Vec<_> = sites.iter().map(Site::key).collect();
+        assert_eq!(keys, ["/x.pem@a", "/x.pem@b"]);
         assert_eq!(draw(&config, &[None, both()]).sites.len(), 1);
     }
 
@@ -342,7 +347,7 @@ mod tests {
             told,
             [(Some(5), KeyAt::File("/b.key".into())), (None, KeyAt::File(at("a.test/key.pem")))]
         );
-        assert_eq!(*roster.sites[1].key, *at("a.test/fullchain.pem").display().to_string());
+        assert_eq!(roster.sites[1].key(), at("a.test/fullchain.pem").display().to_string());
         assert!(roster.folders.contains(&folder.path().to_owned()), "{:?}", roster.folders);
         assert_eq!(roster.sites[1].stage.as_ref().unwrap().name(), "a.test");
     }

@@ -44,7 +44,7 @@ fn right(config: &Config) {
             assert!(key.is_absolute(), "{site:?}");
         }
     }
-    let keys: BTreeSet<&str> = config.site_keys().iter().map(|key| &**key).collect();
+    let keys: BTreeSet<_> = config.sites.iter().map(|site| site.ledger_key()).collect();
     assert_eq!(keys.len(), config.sites.len(), "two sites cannot be told apart: {keys:?}");
     if let Some(portal) = &config.portal {
         assert!(portal.timeout > Duration::ZERO && portal.retry > Duration::ZERO);

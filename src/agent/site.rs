@@ -75,10 +75,12 @@ struct Reloaded {
 }
 
 /// What the server is known to have loaded.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    set: Fingerprint,
-    mark: Mark,
+#[derive(Debug)]
+enum Kept {
+    /// The set on disk, as its file is now.
+    OnDisk,
+    /// Another set, or this one when its file was another.
+    Other(Box<(Fingerprint, Mark)>),
 }
 
 /// One site.
@@ -208,8 +210,9 @@ impl Site {
     /// has loaded, although it holds something else. The key's file alone does no harm: what does not belong
     /// together nginx reads anew.
     pub fn seems_unchanged(&self) -> bool {
-        let (Some(kept), Some(disk)) = (&self.kept, &self.disk) else { return false };
-        disk.mark == kept.mark && disk.bundle.set != kept.set
+        let (Some(Kept::Other(kept)), Some(disk)) = (&self.kept, &self.disk) else { return false };
+        let (set, mark) = &**kept;
+        disk.mark == *mark && disk.bundle.set != *set
     }
 
     /// Whether the server was reloaded in vain for what is on disk.
@@ -265,10 +268,10 @@ impl Agent {
         site.unloaded = None;
         site.urgent_at = None;
         let seen_by_server = site.reloaded.take().and_then(|reloaded| reloaded.mark);
-        site.kept = site
-            .disk
-            .as_ref()
-            .map(|disk| Kept { set: disk.bundle.set, mark: seen_by_server.unwrap_or(disk.mark) });
+        site.kept = site.disk.as_ref().map(|disk| match seen_by_server {
+            Some(mark) if mark != disk.mark => Kept::Other(Box::new((disk.bundle.set, mark))),
+            _ => Kept::OnDisk,
+        });
         self.servers[site.server.0].unserved.remove(&id);
         if site.problem.take().is_some() {
             self.actions.push(Action::Tell(id, None));

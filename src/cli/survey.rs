@@ -187,10 +187,9 @@ fn tell_all(
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
-    let told = sites
-        .iter()
-        .zip(findings)
-        .map(|(site, finding)| tell(config, &site.settings, finding, recorded.get(&*site.key), ledger, now));
+    let told = sites.iter().zip(findings).map(|(site, finding)| {
+        tell(config, &site.settings, finding, recorded.get(&*site.key()), ledger, now)
+    });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
 

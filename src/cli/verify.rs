@@ -78,7 +78,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .iter()
         .zip(&findings)
         .map(|(site, finding)| {
-            let known = recorded.get(&*site.key);
+            let known = recorded.get(&*site.key());
             let ok = finding.wire(known) == Some(Wire::Served);
             let problem = finding.problem(known);
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }

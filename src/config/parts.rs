@@ -1,7 +1,8 @@
 //! The whole file, part by part, and what several parts are made of.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outlets::{alert, metrics};
@@ -66,7 +67,6 @@ pub(super) fn empty() -> Config {
         alert: None,
         servers: vec![default_server()],
         sites: Box::default(),
-        keys: OnceLock::new(),
     }
 }
 
@@ -124,6 +124,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     bindings_differ(file, &sound);
     let mut sites = sites.into_iter().collect::<Option<Vec<_>>>();
     share_asks(sites.iter_mut().flatten());
+    tell_apart(sites.as_deref_mut().unwrap_or_default(), &servers.sound);
     let portal = match portal {
         Some(portal) => Some(portal?),
         None => None,
@@ -148,11 +149,22 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         alert: alert.flatten(),
         servers: servers.sound,
         sites: sites?.into_iter().map(Arc::new).collect(),
-        keys: OnceLock::new(),
     };
     keys_differ(file, &config);
     copies_differ(file, &config);
     Some(config)
+}
+
+/// Of a certificate that several servers use, each has a site.
+fn tell_apart(sites: &mut [Site], servers: &[Server]) {
+    let mut users = HashMap::new();
+    for site in &*sites {
+        *users.entry(site.certificate.clone()).or_insert(0) += 1;
+    }
+    for site in sites.iter_mut().filter(|site| users[&site.certificate] > 1) {
+        let key = format!("{}@{}", site.certificate.display(), servers[site.server].name);
+        site.known_as = Some(key.into());
+    }
 }
 
 /// Many sites are asked for at the same place.

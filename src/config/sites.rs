@@ -49,6 +49,7 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
     pattern_fits(file, line, (&certificate, &key), of_one)?;
     Some(Site {
         line,
+        known_as: None,
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
         verify: verify?.into(),
@@ -264,8 +265,9 @@ pub(super) fn copies_differ(file: &File<'_>, config: &Config) {
 /// A path may end as the key of another site does that has its server's name at the end.
 pub(super) fn keys_differ(file: &File<'_>, config: &Config) {
     let mut known = BTreeMap::new();
-    for (site, key) in config.sites.iter().zip(config.site_keys()) {
-        match known.get(key) {
+    for site in &config.sites {
+        let key = site.ledger_key();
+        match known.get(&key) {
             None => drop(known.insert(key, site)),
             Some(first) if first.certificate == site.certificate => {}
             Some(first) => {

@@ -70,7 +70,7 @@ impl Courier {
         match self.find(&list, report) {
             Some(record) if is_of(record, report) => Ok(Some(record.clone())),
             Some(record) => Err(hold(differs(record, report))),
-            None => match self.known.get(&*report.site) {
+            None => match self.known.get(&report.site) {
                 Some(known) => Err(hold(unknown(known, report))),
                 None => Ok(None),
             },
@@ -124,7 +124,7 @@ impl Courier {
     }
 
     fn find<'a>(&self, list: &'a Listed, report: &Report) -> Option<&'a PortalRecord> {
-        list.find(self.known.get(&*report.site).map(Arc::as_ref), report)
+        list.find(self.known.get(&report.site), report)
     }
 }
 

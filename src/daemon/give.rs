@@ -42,7 +42,7 @@ impl Daemon {
         let claimant = |(id, site): (SiteId, &Site)| {
             let roster = &self.sites.get(&id)?.roster;
             Some(Claimant {
-                key: roster.key.to_string(),
+                key: roster.key().into_owned(),
                 label: roster.settings.label(),
                 leaf: Arc::clone(&site.disk()?.bundle.leaf),
                 bindings: roster.settings.bindings.clone(),

@@ -141,7 +141,7 @@ impl Daemon {
 
     fn tell(&mut self, id: SiteId, problem: Option<Problem>) {
         let Some(Site { roster, .. }) = self.sites.get(&id) else { return };
-        let (key, site) = (&roster.key, roster.settings.label());
+        let (key, site) = (roster.key(), roster.settings.label());
         let entry = match &problem {
             Some(problem) => {
                 tracing::warn!(
@@ -151,12 +151,12 @@ impl Daemon {
                     remedy = problem.remedy,
                     "problem"
                 );
-                Entry::new(Timestamp::now(), key, "problem")
+                Entry::new(Timestamp::now(), &key, "problem")
                     .saying(format!("{}: {}", problem.code, problem.message))
             }
             None => {
                 tracing::info!(site, "well again");
-                Entry::new(Timestamp::now(), key, "well")
+                Entry::new(Timestamp::now(), &key, "well")
             }
         };
         let ledger = Arc::clone(&self.ledger);

@@ -62,7 +62,7 @@ impl Daemon {
         };
         let (bundle, settings) = (&seen.bundle, &site.roster.settings);
         let installation = Installation {
-            site: site.roster.key.to_string(),
+            site: site.roster.key().into_owned(),
             name: display_name(settings, Some(&bundle.leaf)),
             recorded: Recorded {
                 leaf: bundle.leaf.fingerprint,

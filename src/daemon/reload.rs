@@ -82,7 +82,7 @@ impl Daemon {
         let (site, agent_site) = (self.sites.get(&id)?, self.agent.site(id)?);
         Some(Job {
             id,
-            key: site.roster.key.to_string(),
+            key: site.roster.key().into_owned(),
             place: Place::of(&site.roster.settings),
             bindings: site.roster.settings.bindings.clone(),
             others: self.bindings_beside(id),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
-use crate::courier::{Courier, Order};
+use crate::courier::{Courier, Known, Order};
 use crate::ledger::Ledger;
 use crate::portal::Portal;
 use crate::renewal::Renewer;
@@ -22,7 +22,7 @@ pub(super) fn courier(
         // Nothing more is sent; whoever comes next waits for the earlier one all the same.
         return earlier.map(|earlier| (mpsc::unbounded_channel().0, earlier));
     };
-    let known = config.site_keys().iter().cloned().zip(config.sites.iter().map(Arc::clone)).collect();
+    let known = Known::new(&config.sites);
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let client = Arc::new(Portal::new(portal.clone()));

@@ -152,14 +152,16 @@ impl Ground {
         });
     }
 
-    /// Until less than a millisecond of a second goes to it.
+    /// Until for so long less than a millisecond of each second goes to it: what was needed for work is given back
+    /// then.
     pub fn wait_until_calm(&self) {
-        let mut last = Cost::of(self.pid());
+        const CALM: u32 = 30;
+        let (mut last, mut calm) = (Cost::of(self.pid()), 0);
         self.wait("calm", Duration::from_secs(1), || {
             let now = Cost::of(self.pid());
-            let run = now.since(&last).0;
+            calm = if now.since(&last).0 < 1.0 { calm + 1 } else { 0 };
             last = now;
-            run < 1.0
+            calm >= CALM
         });
     }
 

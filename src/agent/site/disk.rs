@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Again, State};
+use super::{Again, Kept, State};
 use crate::agent::schedule::Key;
 use crate::agent::{Action, Agent, Cause, Incomplete, LOOK_LIMIT, QUIET, Seen, SiteId};
 use crate::problem::Problem;
@@ -149,6 +149,11 @@ impl Agent {
         site.unclosed = false;
         site.pending_since = None;
         let clean = site.problem.is_none() && site.failures == 0;
+        if let (Some(Kept::OnDisk), Some(disk)) = (&site.kept, &site.disk)
+            && (disk.bundle.set, disk.mark) != (seen.bundle.set, seen.mark)
+        {
+            site.kept = Some(Kept::Other(Box::new((disk.bundle.set, disk.mark))));
+        }
         site.disk = Some(seen);
         if !new && clean && !site.ask_wire {
             self.settled(now, id);

@@ -30,7 +30,7 @@ impl Findings<'_> {
 fn claimant((site, finding): (&roster::Site, &Finding)) -> Option<(usize, Claimant)> {
     let settings = &site.settings;
     let claimant = Claimant {
-        key: site.key.to_string(),
+        key: site.key().into_owned(),
         label: settings.label(),
         leaf: Arc::clone(&finding.seen.as_ref().ok()?.bundle.leaf),
         bindings: settings.bindings.clone(),

@@ -1,7 +1,7 @@
 //! The list of sites, drawn up anew as configurations and folders change.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -26,39 +26,39 @@ impl Daemon {
             // Armed, so look.
             return self.draw();
         }
-        let keys: BTreeSet<&str> = drawn.iter().map(|site| &*site.key).collect();
+        let keys: BTreeSet<Cow<'_, str>> = drawn.iter().map(roster::Site::key).collect();
         let mut events = Vec::new();
-        let gone = self.sites.iter().filter(|(_, site)| !keys.contains(&*site.roster.key));
+        let gone = self.sites.iter().filter(|(_, site)| !keys.contains(&site.roster.key()));
         for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(site) = self.sites.remove(&id) {
-                tracing::info!(site = &*site.roster.key, "the site is there no more");
+                tracing::info!(site = &*site.roster.key(), "the site is there no more");
             }
             self.watcher.forget(Topic::Site(id));
             events.push(Event::Removed(id));
         }
-        let known = self.sites.iter().map(|(id, site)| (Arc::clone(&site.roster.key), *id));
-        let known: HashMap<Arc<str>, SiteId> = known.collect();
-        let came = drawn.iter().any(|site| !known.contains_key(&site.key));
+        let known = self.sites.iter().map(|(id, site)| (site.roster.key().into_owned(), *id));
+        let known: HashMap<String, SiteId> = known.collect();
+        let came = drawn.iter().any(|site| !known.contains_key(&*site.key()));
         let changed_list = came || !events.is_empty();
         // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
         let recorded = if came { self.recorded() } else { HashMap::new() };
         let first = self.sites.is_empty();
         let mut new = Vec::new();
         for site in drawn {
-            match known.get(&site.key) {
+            match known.get(&*site.key()) {
                 Some(id) => events.extend(self.update(*id, site)),
                 None => {
                     let id = SiteId(self.servers.next);
                     self.servers.next += 1;
                     let path = site.settings.certificate.display().to_string();
-                    let recorded = recorded.get(&*site.key).or_else(|| recorded.get(&path)).copied();
+                    let recorded = recorded.get(&*site.key()).or_else(|| recorded.get(&path)).copied();
                     let setup = SiteSetup {
                         server: ServerId(site.settings.server),
                         recorded,
                         unloaded: site.discovered && recorded.is_none(),
                     };
                     if !first {
-                        tracing::info!(site = &*site.key, "there is a new site");
+                        tracing::info!(site = &*site.key(), "there is a new site");
                     }
                     new.push((id, Site::new(site, &self.config)));
                     events.push(Event::Added(id, setup));
@@ -107,11 +107,11 @@ impl Daemon {
         if self.config.portal.is_none() {
             return;
         }
-        let keys: HashSet<&str> = self.sites.values().map(|site| &*site.roster.key).collect();
+        let keys: HashSet<Cow<'_, str>> = self.sites.values().map(|site| site.roster.key()).collect();
         let is_other = |key: &String| !keys.contains(key.as_str());
         let mut reporting = Vec::new();
         for site in self.sites.values().filter(|site| site.report) {
-            reporting.push(site.roster.key.to_string());
+            reporting.push(site.roster.key().into_owned());
             // Under its path alone it was known while it had no second server.
             reporting.extend(Some(site.roster.settings.certificate.display().to_string()).filter(is_other));
         }
