@@ -318,7 +318,10 @@ impl Agent {
 
     /// Takes one event at the time `now` and says what to do.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
-        self.begun.get_or_insert(now);
+        if self.begun.is_none() {
+            self.begun = Some(now);
+            self.schedule.set(Key::Rescan, now + self.tuning.rescan);
+        }
         if event.site().is_none_or(|site| self.sites.get(site).is_some()) {
             self.take(now, event);
         }

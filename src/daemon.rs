@@ -77,7 +77,6 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
     let shared = Arc::new(Shared::new(Timestamp::now()));
     let mut daemon = Daemon::new(config, None, shared);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
-    daemon.feed(Event::LookAtAll(Cause::Asked));
     daemon.open_outlets(&outlets, None);
     daemon.manager.ready();
     while let Some(config) = daemon.turn(&mut orders).await {

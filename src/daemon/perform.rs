@@ -31,16 +31,20 @@ impl Daemon {
         self.pass_crash_point(&event);
         self.log(&event);
         let is_tick = matches!(event, Event::Tick);
+        // Who has just come has just been followed.
+        let is_armed = matches!(event, Event::Added(..));
         let actions = self.agent.handle(Instant::now(), event);
         if !is_tick || !actions.is_empty() {
             self.changed();
         }
-        // Arm, then look.
-        let looked_at = actions.iter().filter_map(|action| match action {
-            Action::Inspect(id) => Some(Topic::Site(*id)),
-            _ => None,
-        });
-        self.watcher.rearm_all(looked_at);
+        if !is_armed {
+            // Arm, then look.
+            let looked_at = actions.iter().filter_map(|action| match action {
+                Action::Inspect(id) => Some(Topic::Site(*id)),
+                _ => None,
+            });
+            self.watcher.rearm_all(looked_at);
+        }
         for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Daemon;
-use crate::agent::{Cause, Event};
 use crate::config::Config;
 use crate::control::Call;
 use crate::outlets::Outlets;
@@ -85,7 +84,6 @@ impl Daemon {
         // What acts for longer than was waited is waited for at the end.
         (next.notes, next.waiters, next.acting) = (notes, waiters, acting);
         next.waiters.begin_anew();
-        next.feed(Event::LookAtAll(Cause::Asked));
         next
     }
 

@@ -85,19 +85,27 @@ impl Daemon {
         answer: oneshot::Sender<Status>,
     ) {
         if retry {
-            if let Err(error) = self.ledger.release_reports(Timestamp::now()) {
-                tracing::error!(problem = %error.problem(), "held reports cannot be released");
-            }
-            if let Some((orders, _)) = &self.courier {
-                // It ends only with the loop.
-                let _ = orders.send(Order::Retry);
-            }
+            self.release_reports();
         }
         if reloaded {
             self.feed(Event::LookAtAll(Cause::Reloaded));
         } else {
             self.look_at_everything();
         }
+        self.wait_for_all(wait, answer);
+    }
+
+    fn release_reports(&self) {
+        if let Err(error) = self.ledger.release_reports(Timestamp::now()) {
+            tracing::error!(problem = %error.problem(), "held reports cannot be released");
+        }
+        if let Some((orders, _)) = &self.courier {
+            // It ends only with the loop.
+            let _ = orders.send(Order::Retry);
+        }
+    }
+
+    fn wait_for_all(&mut self, wait: Duration, answer: oneshot::Sender<Status>) {
         let waiters = &mut self.waiters;
         waiters.next += 1;
         let number = waiters.next;
@@ -107,7 +115,11 @@ impl Daemon {
     /// As [`Daemon::sync`], for a caller in this process.
     pub(super) fn sync_locally(&mut self, retry: bool, wait: Duration) -> oneshot::Receiver<Status> {
         let (answer, receiver) = oneshot::channel();
-        self.sync(retry, false, wait, answer);
+        if retry {
+            self.release_reports();
+        }
+        // All has just been looked at: it is what this process begins with.
+        self.wait_for_all(wait, answer);
         receiver
     }
 
