@@ -51,6 +51,8 @@ use waiters::Waiters;
 const LOOKS_AT_ONCE: usize = 4;
 /// Handshakes of several sites at once; each site's are one after the other.
 const PROBES_AT_ONCE: usize = 16;
+/// The same while files wait to be read: what is new on disk is found first, and brought before the server.
+const PROBES_WHILE_LOOKING: usize = 2;
 /// For notes to be written when the agent stops; service managers wait half a minute for all of its end.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// For a reload, an installation or a record to come to its end, where the half of it might not be served.
@@ -159,7 +161,7 @@ struct Daemon {
     records: Records,
     /// Whose handshakes are made.
     probes: Turns,
-    /// The same, of sites that were just renewed.
+    /// The same, of sites that were just renewed or reloaded for.
     urgent_probes: Turns,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,

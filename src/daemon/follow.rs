@@ -256,17 +256,13 @@ impl Daemon {
     pub(super) fn heard(&mut self, news: News) {
         match news {
             News::Looked => {
-                if let Some(next) = self.looks.ended() {
-                    self.begin_look(next);
-                }
-                return;
+                self.looks.ended();
+                return self.begin_next();
             }
             News::Probed { urgent } => {
                 let turns = if urgent { &mut self.urgent_probes } else { &mut self.probes };
-                if let Some(next) = turns.ended() {
-                    self.begin_probe(next, urgent);
-                }
-                return;
+                turns.ended();
+                return self.begin_next();
             }
             _ => self.changed(),
         }

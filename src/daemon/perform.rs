@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::follow::News;
-use super::{Daemon, Site};
+use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
 use crate::agent::{self, Action, Event, Seen, SiteId, State};
 use crate::courier::Order;
 use crate::inspect::{Place, inspect};
@@ -69,7 +69,9 @@ impl Daemon {
             }
             Action::Probe(id) => {
                 // Behind thousands that a start asks for, a renewal would wait for seconds.
-                let urgent = self.was_touched(id);
+                let state = self.agent.site(id).map(agent::Site::state);
+                let urgent = self.was_touched(id) || matches!(state, Some(State::Verifying { .. }));
+                self.allot_probes();
                 let turns = if urgent { &mut self.urgent_probes } else { &mut self.probes };
                 if turns.wanted(id) {
                     self.begin_probe(id, urgent);
@@ -88,6 +90,24 @@ impl Daemon {
                 self.record(id, &installed);
             }
             Action::Tell(id, problem) => self.tell(id, problem),
+        }
+    }
+
+    fn allot_probes(&mut self) {
+        self.probes.at_once = if self.looks.are_waited_for() { PROBES_WHILE_LOOKING } else { PROBES_AT_ONCE };
+    }
+
+    /// Begins with whoever waits and has its turn now.
+    pub(super) fn begin_next(&mut self) {
+        while let Some(next) = self.looks.next() {
+            self.begin_look(next);
+        }
+        while let Some(next) = self.urgent_probes.next() {
+            self.begin_probe(next, true);
+        }
+        self.allot_probes();
+        while let Some(next) = self.probes.next() {
+            self.begin_probe(next, false);
         }
     }
 

@@ -8,7 +8,8 @@ use crate::agent::SiteId;
 /// Work for sites of which a few are done at once.
 #[derive(Debug)]
 pub(super) struct Turns {
-    at_once: usize,
+    /// So many.
+    pub(super) at_once: usize,
     running: usize,
     order: VecDeque<SiteId>,
     /// Those of the order that were not begun out of turn.
@@ -46,9 +47,13 @@ impl Turns {
         waited
     }
 
-    /// One has ended, or hangs; the next one, if it is to begin now.
-    pub(super) fn ended(&mut self) -> Option<SiteId> {
+    /// One has ended, or hangs.
+    pub(super) fn ended(&mut self) {
         self.running = self.running.saturating_sub(1);
+    }
+
+    /// The next one, if it is to begin now.
+    pub(super) fn next(&mut self) -> Option<SiteId> {
         while self.running < self.at_once {
             let Some(next) = self.order.pop_front() else {
                 // A start had all sites in it.
@@ -61,6 +66,11 @@ impl Turns {
             }
         }
         None
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn are_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
     }
 }
 
@@ -77,11 +87,17 @@ mod tests {
         assert!(turns.hurry(SiteId(8)), "it waited");
         assert!(!turns.hurry(SiteId(8)) && !turns.hurry(SiteId(0)), "it was begun");
         // Two more than usual run.
-        assert_eq!((turns.ended(), turns.ended()), (None, None));
-        let rest: Vec<usize> = std::iter::from_fn(|| turns.ended()).map(|site| site.0).collect();
+        turns.ended();
+        turns.ended();
+        assert_eq!(turns.next(), None);
+        let mut next = || {
+            turns.ended();
+            turns.next()
+        };
+        let rest: Vec<usize> = std::iter::from_fn(&mut next).map(|site| site.0).collect();
         assert_eq!(rest, [4, 5, 6, 7, 9]);
         for _ in 0..10 {
-            assert_eq!(turns.ended(), None);
+            assert_eq!(next(), None);
         }
         assert!(turns.wanted(SiteId(0)), "all came to their end");
     }
@@ -93,9 +109,12 @@ mod tests {
         assert!(!turns.wanted(SiteId(9)) && !turns.wanted(SiteId(9)));
         assert!(turns.hurry(SiteId(9)));
         assert!(!turns.wanted(SiteId(9)), "it is wanted again");
-        let _ = turns.ended();
-        assert_eq!(turns.ended(), Some(SiteId(9)));
-        let _ = turns.ended();
-        assert_eq!((turns.ended(), turns.order.len()), (None, 0));
+        assert!(turns.are_waited_for());
+        turns.ended();
+        turns.ended();
+        assert_eq!((turns.next(), turns.are_waited_for()), (Some(SiteId(9)), false));
+        turns.ended();
+        turns.ended();
+        assert_eq!((turns.next(), turns.order.len()), (None, 0));
     }
 }

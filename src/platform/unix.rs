@@ -348,6 +348,13 @@ pub struct Identity {
     inode: u64,
 }
 
+impl Identity {
+    /// The number of the file system that it is in.
+    pub fn file_system(&self) -> u64 {
+        self.device
+    }
+}
+
 /// The identity of what is at `path`, links not followed; `None` where there is nothing.
 pub fn identity(path: &Path) -> Option<Identity> {
     std::fs::symlink_metadata(path).as_ref().map(identity_of).ok()

@@ -96,6 +96,8 @@ impl Folders {
         }
         let wanted = std::mem::take(&mut self.wanted);
         let mut loud = Vec::new();
+        // Most stand in one file system, which is asked once.
+        let mut file_systems = HashMap::new();
         for ((node, replaced), path) in wanted.into_iter().zip(paths) {
             let Some(events) = &mut self.events else {
                 self.set(node, Watch::Silent);
@@ -105,7 +107,9 @@ impl Folders {
                 // The old watch went with the old folder, or looks at where it was moved to.
                 events.unwatch(node, &path);
             }
-            if platform::gives_events(&path) {
+            let identity = self.known.get(&node).map(|known| known.identity);
+            let file_system = identity.map(|identity| identity.file_system());
+            if *file_systems.entry(file_system).or_insert_with(|| platform::gives_events(&path)) {
                 loud.push((node, replaced, path));
             } else {
                 self.set(node, Watch::Silent);

@@ -36,6 +36,13 @@ pub struct Identity {
     index: u64,
 }
 
+impl Identity {
+    /// The number of the volume that it is in.
+    pub fn file_system(&self) -> u64 {
+        self.volume.into()
+    }
+}
+
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
