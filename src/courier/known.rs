@@ -30,6 +30,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn each_site_is_found_by_its_key() {
         let site = |path: &str, server: &str| {
             format!("[[site]]\ncertificate = \"{path}\"\nverify = [\"a:1\"]\nserver = \"{server}\"\n")
