@@ -233,10 +233,15 @@ impl Ledger {
         })
     }
 
-    /// Closes the file until it is needed again, unless somebody is at it: an open one has memory of its own.
+    /// Lets go of the pages and statements that are kept for the next time, unless somebody is at it. The file stays
+    /// open: on a full disk it could not be opened again.
     pub fn rest(&self) {
-        if let Ok(mut slot) = self.connection.try_lock() {
-            *slot = None;
+        if let Ok(slot) = self.connection.try_lock()
+            && let Some(Opened { connection, .. }) = &*slot
+        {
+            connection.flush_prepared_statement_cache();
+            // What cannot be freed is kept.
+            let _ = connection.execute_batch("PRAGMA shrink_memory");
         }
     }
 
@@ -275,8 +280,9 @@ impl Ledger {
             empty => empty.insert(open(&self.state_dir)?),
         };
         let result = work(&mut opened.connection);
-        if result.is_err() {
-            // A fault of the file or the disk may be mended by the next time.
+        let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        if result.as_ref().is_err_and(|error| !is_full(error)) {
+            // A fault of the file or the disk may be mended by the next time. On a full disk it could not be opened.
             *slot = None;
         }
         Ok(result?)

@@ -1,5 +1,5 @@
-//! When the loop has had nothing to do for a while, what the work has left behind goes back to the system: the
-//! ledger's file is closed, and memory that was needed once is free again.
+//! When the loop has had nothing to do for a while, what the work has left behind goes back to the system: what the
+//! ledger keeps for the next time, and memory that was needed once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl Rest {
     pub(super) fn look(&mut self, ledger: &Arc<Ledger>) {
         if self.due.take_if(|due| *due <= Instant::now()).is_some() {
             let ledger = Arc::clone(ledger);
-            // Whoever closes a file may wait for the disk.
+            // It goes over all that this process has.
             tokio::task::spawn_blocking(move || {
                 ledger.rest();
                 platform::give_back_memory();
