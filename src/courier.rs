@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
@@ -28,6 +29,8 @@ pub use records::as_list;
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// How long an idle courier sleeps at most, lest a clock set back keep a report waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// A connection is kept for the next report so long.
+const CALM: Duration = Duration::from_secs(10);
 /// At the first start one list serves all sites, of which some are seen a little later than others.
 const FIRST_LIST: SignedDuration = SignedDuration::from_mins(10);
 /// An answer that is no echo may pass; after so many of them somebody has to look.
@@ -100,7 +103,12 @@ impl Courier {
                 }
             };
             let sleep = sleep.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
-            match tokio::time::timeout(sleep, orders.recv()).await {
+            let mut order = timeout(sleep.min(CALM), orders.recv()).await;
+            if order.is_err() && sleep > CALM {
+                self.portal.rest();
+                order = timeout(sleep - CALM, orders.recv()).await;
+            }
+            match order {
                 Ok(None) => return,
                 Ok(Some(Order::Wake)) | Err(_) => {}
                 Ok(Some(Order::Retry)) => {

@@ -8,13 +8,12 @@ mod reading;
 mod token;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::certificate::Hosts;
@@ -69,28 +68,28 @@ pub fn after_status(status: u16, retry_after: Option<Duration>) -> Next {
     }
 }
 
-/// The client. Nothing is opened or loaded before its first request.
+/// The client. Nothing is opened or loaded before its first request, nor after a rest before the next.
 pub struct Portal {
     config: config::Portal,
-    /// For https, by way of the environment's proxy if it names one.
-    http: OnceCell<reqwest::Client>,
-    /// For http, which is loopback's: a proxy would get the secret in the clear.
-    plain: OnceCell<reqwest::Client>,
+    clients: Mutex<Clients>,
     tokens: Tokens,
     /// Those that the portal is given to reach the customer's Key Vault.
     vault_tokens: Tokens,
 }
 
+/// Each is made for its first request.
+#[derive(Default)]
+struct Clients {
+    /// For https, by way of the environment's proxy if it names one.
+    tls: Option<reqwest::Client>,
+    /// For http, which is loopback's: a proxy would get the secret in the clear.
+    plain: Option<reqwest::Client>,
+}
+
 impl Portal {
     /// A client for this configuration.
     pub fn new(config: config::Portal) -> Self {
-        Self {
-            config,
-            http: OnceCell::new(),
-            plain: OnceCell::new(),
-            tokens: Tokens::default(),
-            vault_tokens: Tokens::default(),
-        }
+        Self { config, clients: Mutex::default(), tokens: Tokens::default(), vault_tokens: Tokens::default() }
     }
 
     /// Sees to it that there is a token; costs no request of the portal's.
@@ -163,7 +162,7 @@ impl Portal {
         })?;
         bearer.set_sensitive(true);
         let url = format!("{}{path}", self.config.endpoint.as_str());
-        let request = build(self.http(&url).await?.request(method, url).header(AUTHORIZATION, bearer));
+        let request = build(self.http(&url)?.request(method, url).header(AUTHORIZATION, bearer));
         self.send("portal", request).await
     }
 
@@ -174,7 +173,7 @@ impl Portal {
     async fn ask_token(&self, resource: &str) -> Result<token::Token, Failure> {
         let secret = self.client_secret()?;
         let url = format!("{}/{}/oauth2/token", self.config.login.as_str(), self.config.tenant_id);
-        let request = self.http(&url).await?.post(url).form(&[
+        let request = self.http(&url)?.post(url).form(&[
             ("grant_type", "client_credentials"),
             ("client_id", &self.config.client_id),
             ("client_secret", secret.expose_secret()),
@@ -276,11 +275,23 @@ impl Portal {
         }
     }
 
-    async fn http(&self, url: &str) -> Result<&reqwest::Client, Failure> {
-        let plain = url.starts_with("http:");
-        let kept = if plain { &self.plain } else { &self.http };
-        let made = kept.get_or_try_init(|| async { client(self.config.timeout, plain) }).await;
-        made.map_err(|message| Failure {
+    /// Lets go of the clients: their connections, the system's root certificates as they were then.
+    pub fn rest(&self) {
+        *self.clients() = Clients::default();
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn http(&self, url: &str) -> Result<reqwest::Client, Failure> {
+        let is_plain = url.starts_with("http:");
+        let mut clients = self.clients();
+        let kept = if is_plain { &mut clients.plain } else { &mut clients.tls };
+        if let Some(known) = kept {
+            return Ok(known.clone());
+        }
+        let made = client(self.config.timeout, is_plain).map_err(|message| Failure {
             next: Next::Again(None),
             sent: false,
             problem: Problem::new(
@@ -288,7 +299,8 @@ impl Portal {
                 message,
                 "install the system's root certificates (ca-certificates)",
             ),
-        })
+        })?;
+        Ok(kept.insert(made).clone())
     }
 }
 
