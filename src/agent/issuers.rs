@@ -26,3 +26,34 @@ impl Issuers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::{Fingerprint, Hosts, KeyType};
+
+    fn leaf(issuer: &Issuer) -> Arc<Leaf> {
+        Arc::new(Leaf {
+            fingerprint: Fingerprint::of(b"a leaf"),
+            hosts: Hosts::from_portal_name("a.test"),
+            not_before: jiff::Timestamp::MIN,
+            not_after: jiff::Timestamp::MAX,
+            key_type: KeyType::Ecdsa,
+            issuer: issuer.clone(),
+        })
+    }
+
+    #[test]
+    fn one_text_serves_all_and_no_more_are_kept_than_help() {
+        let mut issuers = Issuers::default();
+        let (one, same, other) = (Issuer::from("O=A"), Issuer::from("O=A"), Issuer::from("O=B"));
+        let mut leaves = [leaf(&one), leaf(&same), leaf(&other)];
+        leaves.iter_mut().for_each(|leaf| issuers.share(leaf));
+        assert!(leaves[1].issuer.is_same_text(&one) && !leaves[1].issuer.is_same_text(&same));
+        assert!(leaves[2].issuer.is_same_text(&other));
+        for number in 0..100 {
+            issuers.share(&mut leaf(&Issuer::from(&*format!("O={number}"))));
+        }
+        assert!(issuers.0.len() <= MOST);
+    }
+}

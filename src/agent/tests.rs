@@ -25,6 +25,18 @@ fn first_start_takes_what_is_served_as_it_is() {
     world.assert_settled();
 }
 
+/// A start looks at each site as it comes, and nobody has to say that all are to be looked at.
+#[test]
+fn the_slow_look_at_everything_begins_with_the_first_event() {
+    let now = Instant::now();
+    let mut agent = Agent::new(Tuning { settle: SECOND, rescan: SECOND * 100 }, &[]);
+    assert_eq!(agent.next_deadline(), None);
+    agent.handle(now, Event::Tick);
+    assert_eq!(agent.next_deadline(), Some(now + SECOND * 100));
+    agent.handle(now + SECOND * 100, Event::Tick);
+    assert_eq!(agent.next_deadline(), Some(now + SECOND * 200));
+}
+
 #[test]
 fn first_start_with_an_old_one_served_is_a_renewal() {
     let mut world = World::new(1);

@@ -20,6 +20,20 @@ impl Issuer {
     }
 }
 
+#[cfg(test)]
+impl From<&str> for Issuer {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+#[cfg(test)]
+impl Issuer {
+    pub(crate) fn is_same_text(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl fmt::Display for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

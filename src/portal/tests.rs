@@ -98,6 +98,20 @@ async fn a_renewal_sends_nothing_or_the_key_vault_s_token() {
     }
 }
 
+/// Between reports nothing is kept open; what was learnt is.
+#[tokio::test]
+async fn after_a_rest_it_goes_on_with_its_token() {
+    let (portal, sent, _folder) = counter(r#"[{"id":158,"name":"contoso.com","remoteCreateDate":""}]"#).await;
+    let is_held = |portal: &Portal| portal.clients().plain.is_some();
+    portal.renew(false).await.unwrap();
+    assert!(is_held(&portal));
+    portal.rest();
+    assert!(!is_held(&portal));
+    portal.renew(false).await.unwrap();
+    let tokens = sent.lock().unwrap().iter().filter(|request| request.contains("/oauth2/token")).count();
+    assert_eq!((tokens, sent.lock().unwrap().len()), (1, 3));
+}
+
 #[tokio::test]
 async fn the_client_secret_is_what_was_meant_whatever_wrote_it() {
     let (portal, _, folder) = counter("[]").await;

@@ -166,3 +166,79 @@ fn pass_on(event: InotifyEvent, watches: &Mutex<Watches>, tell: &mut impl FnMut(
         tell(Told::Changed { at: At { folder, name: name.clone() }, cause, goes });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The folders of whom a change of one file is told.
+    fn told_of(file: &Path, told: &Receiver<Told>) -> BTreeSet<Node> {
+        while told.try_recv().is_ok() {}
+        std::fs::write(file, "x").unwrap();
+        let mut folders = BTreeSet::new();
+        loop {
+            // A write ends with its close.
+            let Told::Changed { at, cause, goes } = told.recv_timeout(PATIENCE).unwrap() else {
+                panic!("lost")
+            };
+            assert!(!goes);
+            if at.name.as_deref() != file.file_name() {
+                return folders;
+            }
+            if cause == Cause::Changed {
+                folders.insert(at.folder);
+            }
+            // So that it is known when all was told.
+            std::fs::write(file.with_file_name("end"), "").unwrap();
+        }
+    }
+
+    #[test]
+    fn two_paths_to_one_folder_have_each_their_own() {
+        let (sender, told) = channel();
+        let mut events = Events::new(move |what| sender.send(what).unwrap_or_default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let other = Path::new("/proc/self/root").join(folder.path().strip_prefix("/").unwrap());
+        let mut tree = Tree::default();
+        let nodes = [folder.path(), &other].map(|path| tree.make(path));
+        events.watch(nodes[0], folder.path()).unwrap();
+        events.watch(nodes[1], &other).unwrap();
+        let file = folder.path().join("cert.pem");
+        assert_eq!(told_of(&file, &told), BTreeSet::from(nodes));
+        events.unwatch(nodes[0], folder.path());
+        assert_eq!(told_of(&file, &told), BTreeSet::from([nodes[1]]));
+        events.unwatch(nodes[1], &other);
+        assert!(lock(&events.watches).folders.is_empty());
+        // Whoever tells ends with the watches.
+        drop(events);
+        while told.recv_timeout(PATIENCE).is_ok() {}
+        assert_eq!(told.try_recv().unwrap_err(), std::sync::mpsc::TryRecvError::Disconnected);
+    }
+
+    #[test]
+    fn what_went_is_forgotten() {
+        let (sender, told) = channel();
+        let mut events = Events::new(move |what| sender.send(what).unwrap_or_default()).unwrap();
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("a");
+        std::fs::create_dir(&folder).unwrap();
+        let node = Tree::default().make(&folder);
+        events.watch(node, &folder).unwrap();
+        std::fs::remove_dir(&folder).unwrap();
+        let what = told.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(what, Told::Changed { goes: true, cause: Cause::Changed, .. }), "{what:?}");
+        let begun = std::time::Instant::now();
+        while !lock(&events.watches).by_folder.is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "the kernel's word that the watch is gone");
+            std::thread::yield_now();
+        }
+        assert!(matches!(events.watch(node, &folder), Err(Refused::Missing)));
+        std::fs::write(&folder, "a file").unwrap();
+        assert!(matches!(events.watch(node, &folder), Err(Refused::Missing)));
+    }
+}
