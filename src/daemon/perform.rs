@@ -32,19 +32,20 @@ impl Daemon {
         self.log(&event);
         let is_tick = matches!(event, Event::Tick);
         // Who has just come has just been followed.
-        let is_armed = matches!(event, Event::Added(..));
+        let armed = match event {
+            Event::Added(id, _) => Some(id),
+            _ => None,
+        };
         let actions = self.agent.handle(Instant::now(), event);
         if !is_tick || !actions.is_empty() {
             self.changed();
         }
-        if !is_armed {
-            // Arm, then look.
-            let looked_at = actions.iter().filter_map(|action| match action {
-                Action::Inspect(id) => Some(Topic::Site(*id)),
-                _ => None,
-            });
-            self.watcher.rearm_all(looked_at);
-        }
+        // Arm, then look.
+        let looked_at = actions.iter().filter_map(|action| match action {
+            Action::Inspect(id) if Some(*id) != armed => Some(Topic::Site(*id)),
+            _ => None,
+        });
+        self.watcher.rearm_all(looked_at);
         for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::host::Host;
+use crate::host::{Host, started};
 
 const HOOKS: [(&str, &str); 2] = [
     ("win-acme.cmd", include_str!("../../packaging/windows/zip/hooks/win-acme.cmd")),
@@ -15,7 +15,8 @@ fn run(host: &Host, (name, text): (&str, &str), certhook: &str) -> Output {
     std::fs::write(&hook, text.replace('\n', "\r\n")).unwrap();
     let mut command = Command::new("cmd");
     command.args(["/d", "/c"]).arg(&hook).stdin(Stdio::null());
-    command.env("CERTHOOK", certhook).env("CERTHOOK_CONFIG", host.config()).output().unwrap()
+    command.env("CERTHOOK", certhook).env("CERTHOOK_CONFIG", host.config());
+    started(|| command.output())
 }
 
 #[test]

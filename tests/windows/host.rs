@@ -1,7 +1,7 @@
 //! A Windows host of a test's own: a TLS server that a command reloads, a portal, certificate files, certhook.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -104,7 +104,7 @@ impl Host {
     }
 
     pub fn certhook(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        started(|| self.command(arguments).output())
     }
 
     pub fn json(&self, arguments: &[&str]) -> Value {
@@ -121,7 +121,8 @@ impl Host {
         let log = File::create(self.path("certhook.log")).unwrap();
         let mut command = self.command(&["--log-level", "trace", "run"]);
         more(&mut command);
-        self.agent = Some(command.stderr(log).spawn().unwrap());
+        command.stderr(log);
+        self.agent = Some(started(|| command.spawn()));
         self.wait_for("the site is current", |status| {
             status["agent"]["running"] == true && status["sites"][0]["state"] == "current"
         });
@@ -222,4 +223,16 @@ fn serve(certificate: PathBuf, key: PathBuf, flag: PathBuf) -> SocketAddr {
         }
     });
     address
+}
+
+/// Starts a program. Under load wine cannot, now and then: it says "internal error" and can the next time.
+pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> T {
+    const ERROR_INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..5 {
+        match start() {
+            Err(error) if error.raw_os_error() == Some(ERROR_INTERNAL_ERROR) => {}
+            outcome => return outcome.unwrap(),
+        }
+    }
+    start().unwrap()
 }

@@ -24,7 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
 
-use crate::host::{NAME, PATIENCE};
+use crate::host::{NAME, PATIENCE, started};
 use crate::main_job::{as_the_portal_wants, write_time};
 
 const PASSWORD: &str = "two words";
@@ -134,12 +134,14 @@ impl Iis {
     }
 
     fn certhook(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        started(|| self.command(arguments).output())
     }
 
     fn start_agent(&mut self) {
         let log = File::create(self.path("certhook.log")).unwrap();
-        self.agent = Some(self.command(&["--log-level", "trace", "run"]).stderr(log).spawn().unwrap());
+        let mut command = self.command(&["--log-level", "trace", "run"]);
+        command.stderr(log);
+        self.agent = Some(started(|| command.spawn()));
         self.wait_for("the site is current", |status| {
             status["agent"]["running"] == true && status["sites"][0]["state"] == "current"
         });

@@ -9,13 +9,13 @@ use std::process::{Command, Output};
 use windows_service::service::ServiceAccess;
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
-use crate::host::{Host, NAME};
+use crate::host::{Host, NAME, started};
 
 const EVENT_SOURCE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\certhook";
 const SERVICE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\certhook";
 
 fn run(words: &[&str]) -> Output {
-    Command::new(words[0]).args(&words[1..]).output().unwrap()
+    started(|| Command::new(words[0]).args(&words[1..]).output())
 }
 
 fn value(key: &str, name: &str) -> String {
@@ -123,7 +123,7 @@ fn the_zip_is_installed_and_removed(host: &Host) {
     for (name, text) in ZIP {
         std::fs::write(zip.join(name), text.replace('\n', "\r\n")).unwrap();
     }
-    let shell = |script: PathBuf| Command::new("cmd").args(["/d", "/c"]).arg(script).output().unwrap();
+    let shell = |script: PathBuf| started(|| Command::new("cmd").args(["/d", "/c"]).arg(&script).output());
     let (program, data) = (Path::new(r"C:\Program Files\certhook"), Path::new(r"C:\ProgramData\certhook"));
     for what in ["anew", "over what is there"] {
         let installed = shell(zip.join("install.cmd"));
