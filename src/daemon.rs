@@ -293,6 +293,9 @@ impl Daemon {
                 if self.looks.hurry(site) {
                     self.begin_look(site);
                 }
+                if self.probes.hurry(site) {
+                    self.begin_probe(site, false);
+                }
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");

@@ -1,6 +1,6 @@
 //! The folders that are watched: each once, for as long as a way leads through it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::events::{Events, Refused};
@@ -96,8 +96,8 @@ impl Folders {
         }
         let wanted = std::mem::take(&mut self.wanted);
         let mut loud = Vec::new();
-        // Most stand in one file system, which is asked once.
-        let mut file_systems = HashMap::new();
+        // Most stand in one file system, which is asked until it says yes: no may mean that the folder is gone.
+        let mut loud_ones = HashSet::new();
         for ((node, replaced), path) in wanted.into_iter().zip(paths) {
             let Some(events) = &mut self.events else {
                 self.set(node, Watch::Silent);
@@ -109,7 +109,8 @@ impl Folders {
             }
             let identity = self.known.get(&node).map(|known| known.identity);
             let file_system = identity.map(|identity| identity.file_system());
-            if *file_systems.entry(file_system).or_insert_with(|| platform::gives_events(&path)) {
+            if loud_ones.contains(&file_system) || platform::gives_events(&path) {
+                loud_ones.insert(file_system);
                 loud.push((node, replaced, path));
             } else {
                 self.set(node, Watch::Silent);
