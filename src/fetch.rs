@@ -100,6 +100,11 @@ impl Fetcher {
         Self { downloader: Downloader::new(timeout), owner }
     }
 
+    /// Lets go of the connections.
+    pub fn rest(&self) {
+        self.downloader.rest();
+    }
+
     /// Downloads the whole set, checks it, and puts it in place below `into`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ mod reading;
 mod token;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 use crate::certificate::Hosts;
 use crate::config;
 use crate::problem::{Problem, printable};
-use client::{broken, client};
-pub use client::{download_client, mishap};
+use client::broken;
+pub use client::{Clients, mishap};
 #[doc(hidden)]
 pub use reading::Reading;
 use token::Tokens;
@@ -68,28 +68,20 @@ pub fn after_status(status: u16, retry_after: Option<Duration>) -> Next {
     }
 }
 
-/// The client. Nothing is opened or loaded before its first request, nor after a rest before the next.
+/// The client.
 pub struct Portal {
     config: config::Portal,
-    clients: Mutex<Clients>,
+    clients: Clients,
     tokens: Tokens,
     /// Those that the portal is given to reach the customer's Key Vault.
     vault_tokens: Tokens,
 }
 
-/// Each is made for its first request.
-#[derive(Default)]
-struct Clients {
-    /// For https, by way of the environment's proxy if it names one.
-    tls: Option<reqwest::Client>,
-    /// For http, which is loopback's: a proxy would get the secret in the clear.
-    plain: Option<reqwest::Client>,
-}
-
 impl Portal {
     /// A client for this configuration.
     pub fn new(config: config::Portal) -> Self {
-        Self { config, clients: Mutex::default(), tokens: Tokens::default(), vault_tokens: Tokens::default() }
+        let clients = Clients::new(config.timeout);
+        Self { config, clients, tokens: Tokens::default(), vault_tokens: Tokens::default() }
     }
 
     /// Sees to it that there is a token; costs no request of the portal's.
@@ -275,32 +267,14 @@ impl Portal {
         }
     }
 
-    /// Lets go of the clients: their connections, the system's root certificates as they were then.
+    /// Lets go of the connections.
     pub fn rest(&self) {
-        *self.clients() = Clients::default();
-    }
-
-    fn clients(&self) -> MutexGuard<'_, Clients> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.rest();
     }
 
     fn http(&self, url: &str) -> Result<reqwest::Client, Failure> {
-        let is_plain = url.starts_with("http:");
-        let mut clients = self.clients();
-        let kept = if is_plain { &mut clients.plain } else { &mut clients.tls };
-        if let Some(known) = kept {
-            return Ok(known.clone());
-        }
-        let made = client(self.config.timeout, is_plain).map_err(|message| Failure {
-            next: Next::Again(None),
-            sent: false,
-            problem: Problem::new(
-                "no_client",
-                message,
-                "install the system's root certificates (ca-certificates)",
-            ),
-        })?;
-        Ok(kept.insert(made).clone())
+        let unusable = |problem| Failure { next: Next::Again(None), sent: false, problem };
+        self.clients.get(url.starts_with("http:")).map_err(unusable)
     }
 }
 

@@ -95,6 +95,10 @@ impl Renewer {
                     }
                 }
             };
+            if !sleep.is_zero() {
+                self.portal.rest();
+                self.fetcher.rest();
+            }
             if tokio::time::timeout(sleep.min(LONGEST_SLEEP), &mut end).await.is_ok() {
                 return;
             }

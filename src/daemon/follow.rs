@@ -254,20 +254,19 @@ impl Daemon {
 
     /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
+        if !matches!(news, News::Looked | News::Probed { .. }) {
+            self.changed();
+        }
         match news {
             News::Looked => {
                 self.looks.ended();
-                return self.begin_next();
+                self.begin_next();
             }
             News::Probed { urgent } => {
                 let turns = if urgent { &mut self.urgent_probes } else { &mut self.probes };
                 turns.ended();
-                return self.begin_next();
+                self.begin_next();
             }
-            _ => self.changed(),
-        }
-        match news {
-            News::Looked | News::Probed { .. } => {}
             News::Reported => {}
             News::Read(id, found) => {
                 self.servers.all[id.0].reading = false;

@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, LOCATION};
-use reqwest::{Client, Response, StatusCode, Url};
-use tokio::sync::OnceCell;
+use reqwest::{Response, StatusCode, Url};
 use zeroize::Zeroizing;
 
 use super::Bytes;
 use crate::files::MOST_BYTES;
-use crate::portal;
+use crate::portal::{self, Clients};
 use crate::problem::{Problem, printable};
 
 /// So many redirects are followed for one file.
 const MOST_REDIRECTS: usize = 5;
 
-/// The clients, made when they are needed.
+/// Downloads.
 pub(super) struct Downloader {
     timeout: Duration,
-    https: OnceCell<Client>,
-    plain: OnceCell<Client>,
+    clients: Clients,
 }
 
 /// A file, and who gave it.
@@ -31,7 +29,12 @@ pub(super) struct Got {
 
 impl Downloader {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, https: OnceCell::new(), plain: OnceCell::new() }
+        Self { timeout, clients: Clients::new(timeout) }
+    }
+
+    /// Lets go of the connections.
+    pub(super) fn rest(&self) {
+        self.clients.rest();
     }
 
     /// `what` and `name` say in errors what it is of which certificate.
@@ -63,12 +66,7 @@ impl Downloader {
     }
 
     async fn ask(&self, url: &Url, asked: &Asked<'_>) -> Result<Response, Problem> {
-        let plain = url.scheme() == "http";
-        let kept = if plain { &self.plain } else { &self.https };
-        let make = || async { portal::download_client(self.timeout, plain) };
-        let client = kept.get_or_try_init(make).await.map_err(|message| {
-            Problem::new("no_client", message, "install the system's root certificates (ca-certificates)")
-        })?;
+        let client = self.clients.get(url.scheme() == "http")?;
         client.get(url.clone()).send().await.map_err(|error| asked.failed(error))
     }
 }

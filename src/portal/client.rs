@@ -1,21 +1,67 @@
 //! The only place that makes HTTP clients, and what is said when one of them fails.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Failure, MOST_WORDS, Next};
 use crate::problem::{Problem, printable};
 
-/// A client for downloads from other hosts than the portal's: it knows no credentials, follows no redirect, and
-/// keeps no cookie. `plain` is for http on loopback, which no proxy is to see.
-///
-/// # Errors
-/// Why TLS, or the client, cannot be used.
-pub fn download_client(timeout: Duration, plain: bool) -> Result<reqwest::Client, String> {
-    client(timeout, plain)
+/// Clients that know no credentials, follow no redirect and keep no cookie. Nothing is opened or loaded before the
+/// first request, nor after a rest before the next.
+pub struct Clients {
+    timeout: Duration,
+    kept: Mutex<Kept>,
 }
 
-pub(super) fn client(timeout: Duration, plain: bool) -> Result<reqwest::Client, String> {
+#[derive(Default)]
+struct Kept {
+    /// For https, by way of the environment's proxy if it names one.
+    tls: Option<reqwest::Client>,
+    /// For http, which is loopback's: a proxy would get what is sent in the clear.
+    plain: Option<reqwest::Client>,
+}
+
+impl Clients {
+    /// `timeout` is for one request.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, kept: Mutex::default() }
+    }
+
+    /// The client for one of the two.
+    ///
+    /// # Errors
+    /// Why TLS, or the client, cannot be used.
+    pub fn get(&self, plain: bool) -> Result<reqwest::Client, Problem> {
+        let mut kept = self.kept();
+        let kept = if plain { &mut kept.plain } else { &mut kept.tls };
+        if let Some(known) = kept {
+            return Ok(known.clone());
+        }
+        let made = client(self.timeout, plain).map_err(|message| {
+            Problem::new("no_client", message, "install the system's root certificates (ca-certificates)")
+        })?;
+        Ok(kept.insert(made).clone())
+    }
+
+    /// Lets go of them: their connections, the system's root certificates as they were then. A client that has
+    /// connections to keep wakes its process now and then.
+    pub fn rest(&self) {
+        *self.kept() = Kept::default();
+    }
+
+    /// Whether there is none.
+    #[cfg(test)]
+    pub(crate) fn are_at_rest(&self) -> bool {
+        let kept = self.kept();
+        kept.tls.is_none() && kept.plain.is_none()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn client(timeout: Duration, plain: bool) -> Result<reqwest::Client, String> {
     let mut roots = rustls::RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);

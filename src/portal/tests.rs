@@ -102,7 +102,7 @@ async fn a_renewal_sends_nothing_or_the_key_vault_s_token() {
 #[tokio::test]
 async fn after_a_rest_it_goes_on_with_its_token() {
     let (portal, sent, _folder) = counter(r#"[{"id":158,"name":"contoso.com","remoteCreateDate":""}]"#).await;
-    let is_held = |portal: &Portal| portal.clients().plain.is_some();
+    let is_held = |portal: &Portal| !portal.clients.are_at_rest();
     portal.renew(false).await.unwrap();
     assert!(is_held(&portal));
     portal.rest();
@@ -110,6 +110,37 @@ async fn after_a_rest_it_goes_on_with_its_token() {
     portal.renew(false).await.unwrap();
     let tokens = sent.lock().unwrap().iter().filter(|request| request.contains("/oauth2/token")).count();
     assert_eq!((tokens, sent.lock().unwrap().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_renewer_that_waits_keeps_nothing_open() {
+    let (portal, sent, folder) = counter("[]").await;
+    let (of_portal, portal) = (portal.config.clone(), Arc::new(portal));
+    let renewal = config::Renewal {
+        line: 0,
+        every: Duration::from_secs(3600),
+        wait: Duration::from_secs(3600),
+        key_vault: false,
+        fetch_into: None,
+        owner: None,
+    };
+    let ledger = Arc::new(crate::ledger::Ledger::at(folder.path()));
+    let renewer = crate::renewal::Renewer::new(
+        Arc::clone(&ledger),
+        Arc::clone(&portal),
+        (&renewal, &of_portal),
+        Vec::new(),
+    );
+    let (end, ended) = tokio::sync::oneshot::channel();
+    let (end, was_held) = (std::cell::Cell::new(Some(end)), std::cell::Cell::new(false));
+    let told = || match was_held.replace(true) {
+        // It asked, and what it was told is noted.
+        false => assert!(!portal.clients.are_at_rest()),
+        true => drop(end.take()),
+    };
+    renewer.run(ended, told).await;
+    assert!(portal.clients.are_at_rest());
+    assert_eq!(sent.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -58,6 +58,18 @@ fn asked(host: &Host, what: What) -> usize {
     host.portal.journal().iter().filter(|entry| entry.what == what && entry.counted.is_some()).count()
 }
 
+/// How many connections to where the files are this network namespace's processes have.
+fn open_to_downloads(host: &Host) -> usize {
+    let port = format!(":{:04X}", host.portal.download_address().port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // The third column is the other side's address, the fourth the state.
+    let is_one = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(2);
+        columns.next().is_some_and(|address| address.ends_with(&port)) && columns.next() == Some("01")
+    };
+    table.lines().filter(is_one).count()
+}
+
 /// No credential of ours goes where the files are.
 fn assert_no_secret_left_the_portal(host: &Host) {
     let downloads = host.portal.downloads();
@@ -83,6 +95,8 @@ fn the_loop_closes_with_few_requests() {
         assert!(is_served(&host, site), "{status}");
     }
     host.wait_for("the renewal is over", |status| status["renewal"]["state"] == "done");
+    // Until the next one they would only wake it.
+    host.wait_until("no connection is kept", || open_to_downloads(&host) == 0);
     assert_eq!((asked(&host, What::Renew), asked(&host, What::Report)), (1, 3));
     // One at the first start, and one look.
     assert!(asked(&host, What::List) <= 2, "{:?}", host.portal.journal());
