@@ -14,7 +14,7 @@ mod interest;
 mod trail;
 mod tree;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +33,7 @@ use tree::Node;
 const AT_ONCE: usize = 1000;
 
 /// Whose files they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// A site's certificate and key.
     Site(SiteId),
@@ -66,7 +66,7 @@ struct Shared {
 /// Watches the files of all sites and servers.
 pub struct Watcher {
     shared: Arc<Mutex<Shared>>,
-    followed: HashMap<Topic, Followed>,
+    followed: BTreeMap<Topic, Followed>,
     folders: Folders,
     /// Those whose folders give no events.
     polled: HashMap<Topic, Vec<Option<Signature>>>,
@@ -112,7 +112,7 @@ impl Watcher {
             Err(error) => (None, Some(no_events(&error))),
         };
         let folders = Folders::new(events);
-        Self { shared, followed: HashMap::new(), folders, polled: HashMap::new(), no_events }
+        Self { shared, followed: BTreeMap::new(), folders, polled: HashMap::new(), no_events }
     }
 
     /// Watches files, and whatever is in some folders, in place of what was watched for `topic`.
@@ -163,6 +163,8 @@ impl Watcher {
     /// Lets go of the room that was needed while much was entered.
     pub fn shrink(&mut self) {
         lock(&self.shared).interest.shrink();
+        self.followed = std::mem::take(&mut self.followed).into_iter().collect();
+        self.folders.shrink();
     }
 
     /// What keeps events from coming, if anything; polling goes on.

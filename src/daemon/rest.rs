@@ -29,13 +29,17 @@ impl Rest {
 
     /// Once for each time of work.
     pub(super) fn look(&mut self, ledger: &Arc<Ledger>) {
-        if self.due.take_if(|due| *due <= Instant::now()).is_some() {
-            let ledger = Arc::clone(ledger);
-            // It goes over all that this process has.
-            tokio::task::spawn_blocking(move || {
-                ledger.rest();
-                platform::give_back_memory();
-            });
+        if self.due.take_if(|due| *due <= Instant::now()).is_none() {
+            return;
         }
+        let ledger = Arc::clone(ledger);
+        // It goes over all that this process has. On a thread that ends with it: whatever runs afterwards brings back
+        // some of what was given. Without one it is for the next time.
+        let rest = move || {
+            ledger.rest();
+            drop(ledger);
+            platform::give_back_memory();
+        };
+        let _ = std::thread::Builder::new().name("rest".into()).spawn(rest);
     }
 }

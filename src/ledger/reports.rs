@@ -1,5 +1,7 @@
 //! Reports: durable before the courier sees them, ended only by the portal's echo.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
@@ -208,29 +210,36 @@ impl Ledger {
     /// [`LedgerError`]
     pub fn report_only(&self, sites: &[String], now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            transaction.execute_batch(
-                "CREATE TEMP TABLE IF NOT EXISTS reporting (site TEXT PRIMARY KEY); DELETE FROM reporting",
+            let reporting: HashSet<&str> = sites.iter().map(String::as_str).collect();
+            let of_others = reports(
+                transaction,
+                "SELECT id, site FROM report WHERE state IN ('unasked', 'pending', 'held')",
+                |site| !reporting.contains(site),
             )?;
-            let mut insert =
-                transaction.prepare_cached("INSERT OR IGNORE INTO reporting (site) VALUES (?1)")?;
-            for site in sites {
-                insert.execute([site])?;
+            for id in of_others {
+                transaction.execute(
+                    "UPDATE report SET put_aside = state, state = 'superseded', ended_at = ?1 WHERE id = ?2",
+                    [milliseconds(now), id],
+                )?;
             }
-            transaction.execute(
-                "UPDATE report SET put_aside = state, state = 'superseded', ended_at = ?1
-                 WHERE state IN ('unasked', 'pending', 'held') AND site NOT IN (SELECT site FROM reporting)",
-                [milliseconds(now)],
-            )?;
-            transaction.execute(
-                "UPDATE report SET state = CASE put_aside WHEN 'unasked' THEN 'unasked' ELSE 'pending' END,
-                        put_aside = NULL, ended_at = NULL,
-                        next_attempt_at = ?1, postponed_at = ?1
-                 WHERE state = 'superseded' AND site IN (SELECT site FROM reporting)
+            let put_aside = reports(
+                transaction,
+                "SELECT id, site FROM report
+                 WHERE state = 'superseded'
                    AND fingerprint = (SELECT leaf FROM site WHERE site.site = report.site)
                    AND NOT EXISTS (SELECT 1 FROM report AS other WHERE other.fingerprint = report.fingerprint
                                                                    AND other.state <> 'superseded')",
-                [milliseconds(now)],
+                |site| reporting.contains(site),
             )?;
+            for id in put_aside {
+                transaction.execute(
+                    "UPDATE report SET state = CASE put_aside WHEN 'unasked' THEN 'unasked' ELSE 'pending' END,
+                            put_aside = NULL, ended_at = NULL,
+                            next_attempt_at = ?1, postponed_at = ?1
+                     WHERE id = ?2",
+                    [milliseconds(now), id],
+                )?;
+            }
             Ok(())
         })
     }
@@ -297,6 +306,23 @@ impl Ledger {
             )
         })
     }
+}
+
+/// The numbers of the reports that a query for numbers and sites finds, of some sites.
+fn reports(
+    transaction: &Transaction<'_>,
+    query: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut query = transaction.prepare_cached(query)?;
+    let mut rows = query.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_wanted(row.get_ref(1)?.as_str()?) {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Report> {

@@ -541,6 +541,20 @@ fn sites_that_no_longer_report_are_put_aside_and_taken_up_again() {
     assert_eq!((state_of(&ledger, "a"), state_of(&ledger, "newer")), (None, Some(ReportState::Pending)));
 }
 
+/// A file that is renamed in the configuration: one path goes as the other comes back.
+#[test]
+fn what_one_site_leaves_another_takes_up_in_the_same_step() {
+    let (_folder, ledger) = new();
+    ledger.install(&of_hosts("a", "one", "a"), at(4)).unwrap();
+    ledger.report_only(&[], at(5)).unwrap();
+    ledger.install(&of_hosts("b", "one", "a"), at(6)).unwrap();
+    assert_eq!(next(&ledger).unwrap().site, "b");
+    ledger.report_only(&["a".to_owned()], at(7)).unwrap();
+    assert_eq!(next(&ledger).unwrap().site, "a");
+    ledger.report_only(&["b".to_owned()], at(8)).unwrap();
+    assert_eq!(next(&ledger).unwrap().site, "b");
+}
+
 #[test]
 fn all_wait_when_one_has_to_and_a_request_that_was_not_sent_is_given_back() {
     let (_folder, ledger) = new();

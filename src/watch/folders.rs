@@ -1,6 +1,6 @@
 //! The folders that are watched: each once, for as long as a way leads through it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::events::{Events, Refused};
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 pub(super) struct Folders {
     /// `None` where the system gives no events at all.
     pub(super) events: Option<Events>,
-    pub(super) known: HashMap<Node, Folder>,
+    pub(super) known: BTreeMap<Node, Folder>,
     /// Why the system did not take a watch.
     refused: BTreeMap<Node, Problem>,
     /// Those that are silent or refused.
@@ -40,8 +40,13 @@ enum Watch {
 
 impl Folders {
     pub(super) fn new(events: Option<Events>) -> Self {
-        let (known, refused, wanted) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (known, refused, wanted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { events, known, refused, mute: 0, wanted }
+    }
+
+    /// See [`super::tree::Tree::shrink`].
+    pub(super) fn shrink(&mut self) {
+        self.known = std::mem::take(&mut self.known).into_iter().collect();
     }
 
     /// Whether a folder is not watched as it should be. `again`: what was refused is to be asked for.

@@ -32,51 +32,73 @@ mod gnu {
         }
     }
 
-    /// Gives back the heap's free pages, and those of the program's own code that can be read from its file again: of
-    /// both the work of some seconds needs more than the rest of the day.
+    /// Gives back the heap's free pages, and those of the program's and the C library's code that can be read from
+    /// their files again: of both the work of some seconds needs more than the rest of the day.
     pub fn give_back_memory() {
         // SAFETY: it frees what nobody has.
         unsafe { libc::malloc_trim(0) };
-        let (smaps, program) =
-            (std::fs::read_to_string("/proc/self/smaps"), std::fs::read_link("/proc/self/exe"));
-        let (Ok(smaps), Ok(program)) = (smaps, program) else { return };
-        for range in clean(&smaps, &program.to_string_lossy()) {
-            // SAFETY: the range is one of the program's own file, which stays mapped for as long as it runs; nobody may
-            // write to it, and no page differs from the file, also none that is swapped out: what is read or run there
-            // next comes from the file as before.
+        let Ok(smaps) = std::fs::read_to_string("/proc/self/smaps") else { return };
+        for range in
+            clean(&smaps, &[give_back_memory as fn() as usize, libc::malloc_trim as *const () as usize])
+        {
+            // SAFETY: the range is one of a file that was there before the first line of this program ran, and stays
+            // mapped for as long as it runs; nobody may write to it, and no page differs from the file, also none that
+            // is swapped out: what is read or run there next comes from the file as before.
             unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
         }
     }
 
-    /// The program's code and constants, where no page of them differs from its file; in the form of
-    /// proc_pid_smaps(5).
-    fn clean(smaps: &str, program: &str) -> Vec<Range<usize>> {
-        let (mut found, mut candidate) = (Vec::new(), None);
-        for line in smaps.lines() {
-            match line.split_once(' ') {
-                Some(("Anonymous:", size)) if size.trim() != "0 kB" => candidate = None,
-                // It comes after the other.
-                Some(("Swap:", size)) if size.trim() == "0 kB" => found.extend(candidate.take()),
-                Some((name, _)) if name.ends_with(':') => {}
-                _ => candidate = mapping(line, program),
-            }
-        }
-        found
+    /// A mapping of a file.
+    struct Mapping<'s> {
+        range: Range<usize>,
+        path: &'s str,
+        /// Code, or the constants at the beginning of its file: what was written to before it was protected comes
+        /// later there.
+        is_constant: bool,
+        /// How often it was told that nothing of it differs from the file: of its pages in memory, of those swapped out.
+        same: usize,
     }
 
-    /// The range that a mapping's first line tells of, if it is of the program's code, or of the constants at the
-    /// beginning of its file. What was written to before it was protected comes later there.
-    fn mapping(line: &str, program: &str) -> Option<Range<usize>> {
+    /// The code and constants of the files that have these addresses, where no page differs from its file; in the
+    /// form of proc_pid_smaps(5).
+    fn clean(smaps: &str, addresses: &[usize]) -> Vec<Range<usize>> {
+        let mut all: Vec<Mapping<'_>> = Vec::new();
+        let mut is_file = false;
+        for line in smaps.lines() {
+            match line.split_once(' ') {
+                Some(("Anonymous:" | "Swap:", size)) => {
+                    if let Some(last) = all.last_mut().filter(|_| is_file) {
+                        last.same += usize::from(size.trim() == "0 kB");
+                    }
+                }
+                Some((name, _)) if name.ends_with(':') => {}
+                _ => {
+                    let found = mapping(line);
+                    is_file = found.is_some();
+                    all.extend(found);
+                }
+            }
+        }
+        let has = |mapping: &Mapping<'_>| addresses.iter().any(|address| mapping.range.contains(address));
+        let files: Vec<&str> =
+            all.iter().filter(|mapping| has(mapping)).map(|mapping| mapping.path).collect();
+        let wanted =
+            |mapping: &Mapping<'_>| mapping.is_constant && mapping.same == 2 && files.contains(&mapping.path);
+        all.iter().filter(|mapping| wanted(mapping)).map(|mapping| mapping.range.clone()).collect()
+    }
+
+    /// What the first line of a mapping tells, if it is one of a file.
+    fn mapping(line: &str) -> Option<Mapping<'_>> {
         let (head, path) = line.split_once('/')?;
         let mut words = head.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
-        let wanted = match words.next()? {
+        let is_constant = match words.next()? {
             "r-xp" => true,
             "r--p" => words.next()?.bytes().all(|digit| digit == b'0'),
             _ => false,
         };
         let hex = |text| usize::from_str_radix(text, 16).ok();
-        Some(hex(start)?..hex(end)?).filter(|_| wanted && program.strip_prefix('/') == Some(path))
+        Some(Mapping { range: hex(start)?..hex(end)?, path, is_constant, same: 0 })
     }
 
     #[cfg(test)]
@@ -98,11 +120,15 @@ mod gnu {
                 mapping("6000-7000 rw-p 00000000 00:00 0    [heap]", 0, 0),
                 mapping("7000-8000 r--p 00000000 00:00 0", 0, 0),
                 mapping("8000-9000 r-xp 00000000 fd:01 8    /usr/lib/libc.so.6", 0, 0),
+                mapping("10000-11000 r-xp 00000000 fd:01 9    /usr/lib/libother.so", 0, 0),
                 mapping("9000-a000 r-xp 00001000 fd:01 7    /usr/bin/certhook", 4, 0),
                 mapping("a000-b000 r-xp 00001000 fd:01 7    /usr/bin/certhook", 0, 4),
                 mapping("ffff000-ffff800 r-xp 00000000 00:00 0    [vdso]", 0, 0),
             ];
-            assert_eq!(clean(&smaps.concat(), "/usr/bin/certhook"), [0x1000..0x2000, 0x2000..0x4000]);
+            let smaps = smaps.concat();
+            assert_eq!(clean(&smaps, &[0x2345]), [0x1000..0x2000, 0x2000..0x4000]);
+            assert_eq!(clean(&smaps, &[0x2345, 0x8000]), [0x1000..0x2000, 0x2000..0x4000, 0x8000..0x9000]);
+            assert!(clean(&smaps, &[0x6789, 0x9_0000]).is_empty(), "no file's");
         }
 
         #[test]
@@ -111,10 +137,12 @@ mod gnu {
             let kept: Vec<&Vec<u8>> = held.iter().step_by(100).collect();
             give_back_memory();
             assert!(kept.iter().all(|piece| piece.iter().all(|byte| *byte == 7)));
-            let program = std::env::current_exe().unwrap().display().to_string();
-            let own = clean(&std::fs::read_to_string("/proc/self/smaps").unwrap(), &program);
-            let here = the_program_goes_on_with_less as fn() as usize;
+            let (here, library) =
+                (the_program_goes_on_with_less as fn() as usize, libc::malloc_trim as *const () as usize);
+            let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let own = clean(&smaps, &[here, library]);
             assert!(own.iter().any(|range| range.contains(&here)), "this program's code is one: {own:?}");
+            assert!(own.iter().any(|range| range.contains(&library)), "and the C library's: {own:?}");
         }
     }
 }
