@@ -185,10 +185,14 @@ impl Ground {
         pair
     }
 
+    /// Some for the last site, issued while nothing is measured.
+    pub fn pairs_of_last(&self) -> Vec<Pair> {
+        (0..16).map(|_| issue(&self.ca, self.sites - 1)).collect()
+    }
+
     /// Renews the last site again and again until nginx was told.
-    pub fn renew_last_until_signalled(&self) {
+    pub fn renew_last_until_signalled(&self, pairs: &[Pair]) {
         let before = self.nginx.log().hups;
-        let pairs: Vec<Pair> = (0..16).map(|_| issue(&self.ca, self.sites - 1)).collect();
         let (mut count, mut next) = (0, Instant::now());
         while self.nginx.log().hups == before {
             if Instant::now() >= next {
