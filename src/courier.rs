@@ -29,7 +29,7 @@ pub use records::as_list;
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 /// How long an idle courier sleeps at most, lest a clock set back keep a report waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
-/// A connection is kept for the next report so long.
+/// A connection is kept for the next report so long at most.
 const CALM: Duration = Duration::from_secs(10);
 /// At the first start one list serves all sites, of which some are seen a little later than others.
 const FIRST_LIST: SignedDuration = SignedDuration::from_mins(10);

@@ -216,29 +216,30 @@ impl Ledger {
                 "SELECT id, site FROM report WHERE state IN ('unasked', 'pending', 'held')",
                 |site| !reporting.contains(site),
             )?;
+            let mut put = transaction.prepare_cached(
+                "UPDATE report SET put_aside = state, state = 'superseded', ended_at = ?1 WHERE id = ?2",
+            )?;
             for id in of_others {
-                transaction.execute(
-                    "UPDATE report SET put_aside = state, state = 'superseded', ended_at = ?1 WHERE id = ?2",
-                    [milliseconds(now), id],
-                )?;
+                put.execute([milliseconds(now), id])?;
             }
             let put_aside = reports(
                 transaction,
                 "SELECT id, site FROM report
                  WHERE state = 'superseded'
-                   AND fingerprint = (SELECT leaf FROM site WHERE site.site = report.site)
-                   AND NOT EXISTS (SELECT 1 FROM report AS other WHERE other.fingerprint = report.fingerprint
-                                                                   AND other.state <> 'superseded')",
+                   AND fingerprint = (SELECT leaf FROM site WHERE site.site = report.site)",
                 |site| reporting.contains(site),
             )?;
+            // One report tells the portal of a certificate, however many sites have it.
+            let mut take = transaction.prepare_cached(
+                "UPDATE report SET state = CASE put_aside WHEN 'unasked' THEN 'unasked' ELSE 'pending' END,
+                        put_aside = NULL, ended_at = NULL,
+                        next_attempt_at = ?1, postponed_at = ?1
+                 WHERE id = ?2
+                   AND NOT EXISTS (SELECT 1 FROM report AS other WHERE other.fingerprint = report.fingerprint
+                                                                   AND other.state <> 'superseded')",
+            )?;
             for id in put_aside {
-                transaction.execute(
-                    "UPDATE report SET state = CASE put_aside WHEN 'unasked' THEN 'unasked' ELSE 'pending' END,
-                            put_aside = NULL, ended_at = NULL,
-                            next_attempt_at = ?1, postponed_at = ?1
-                     WHERE id = ?2",
-                    [milliseconds(now), id],
-                )?;
+                take.execute([milliseconds(now), id])?;
             }
             Ok(())
         })

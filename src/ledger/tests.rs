@@ -553,6 +553,11 @@ fn what_one_site_leaves_another_takes_up_in_the_same_step() {
     assert_eq!(next(&ledger).unwrap().site, "a");
     ledger.report_only(&["b".to_owned()], at(8)).unwrap();
     assert_eq!(next(&ledger).unwrap().site, "b");
+    // Of two that come back at once one tells the portal.
+    ledger.report_only(&[], at(9)).unwrap();
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(10)).unwrap();
+    ledger.delivered(&next(&ledger).unwrap(), at(11)).unwrap();
+    assert_eq!(next(&ledger), None);
 }
 
 #[test]

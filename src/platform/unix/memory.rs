@@ -52,9 +52,10 @@ mod gnu {
     struct Mapping<'s> {
         range: Range<usize>,
         path: &'s str,
-        /// Code, or the constants at the beginning of its file: what was written to before it was protected comes
-        /// later there.
-        is_constant: bool,
+        /// Code.
+        is_code: bool,
+        /// The beginning of its file, to be read only. What was written to before it was protected comes later there.
+        is_head: bool,
         /// How often it was told that nothing of it differs from the file: of its pages in memory, of those swapped out.
         same: usize,
     }
@@ -82,9 +83,18 @@ mod gnu {
         let has = |mapping: &Mapping<'_>| addresses.iter().any(|address| mapping.range.contains(address));
         let files: Vec<&str> =
             all.iter().filter(|mapping| has(mapping)).map(|mapping| mapping.path).collect();
-        let wanted =
-            |mapping: &Mapping<'_>| mapping.is_constant && mapping.same == 2 && files.contains(&mapping.path);
-        all.iter().filter(|mapping| wanted(mapping)).map(|mapping| mapping.range.clone()).collect()
+        // Constants stand before the code. What is mapped elsewhere to be read, by whoever, may be gone in a moment.
+        let stands_before = |mapping: &Mapping<'_>, next: Option<&Mapping<'_>>| {
+            next.is_some_and(|next| {
+                next.is_code && next.path == mapping.path && next.range.start == mapping.range.end
+            })
+        };
+        let wanted = |(index, mapping): &(usize, &Mapping<'_>)| {
+            let is_constant =
+                mapping.is_code || (mapping.is_head && stands_before(mapping, all.get(index + 1)));
+            is_constant && mapping.same == 2 && files.contains(&mapping.path)
+        };
+        all.iter().enumerate().filter(wanted).map(|(_, mapping)| mapping.range.clone()).collect()
     }
 
     /// What the first line of a mapping tells, if it is one of a file.
@@ -92,13 +102,10 @@ mod gnu {
         let (head, path) = line.split_once('/')?;
         let mut words = head.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
-        let is_constant = match words.next()? {
-            "r-xp" => true,
-            "r--p" => words.next()?.bytes().all(|digit| digit == b'0'),
-            _ => false,
-        };
+        let may = words.next()?;
+        let is_head = may == "r--p" && words.next()?.bytes().all(|digit| digit == b'0');
         let hex = |text| usize::from_str_radix(text, 16).ok();
-        Some(Mapping { range: hex(start)?..hex(end)?, path, is_constant, same: 0 })
+        Some(Mapping { range: hex(start)?..hex(end)?, path, is_code: may == "r-xp", is_head, same: 0 })
     }
 
     #[cfg(test)]
@@ -120,6 +127,8 @@ mod gnu {
                 mapping("6000-7000 rw-p 00000000 00:00 0    [heap]", 0, 0),
                 mapping("7000-8000 r--p 00000000 00:00 0", 0, 0),
                 mapping("8000-9000 r-xp 00000000 fd:01 8    /usr/lib/libc.so.6", 0, 0),
+                mapping("c000-e000 r--p 00000000 fd:01 7    /usr/bin/certhook", 0, 0),
+                mapping("e000-f000 r--p 00000000 fd:01 8    /usr/lib/libc.so.6", 0, 0),
                 mapping("10000-11000 r-xp 00000000 fd:01 9    /usr/lib/libother.so", 0, 0),
                 mapping("9000-a000 r-xp 00001000 fd:01 7    /usr/bin/certhook", 4, 0),
                 mapping("a000-b000 r-xp 00001000 fd:01 7    /usr/bin/certhook", 0, 4),
@@ -132,13 +141,13 @@ mod gnu {
         }
 
         #[test]
-        fn the_program_goes_on_with_less() {
+        fn the_program_goes_on() {
             let held: Vec<Vec<u8>> = (0..4000).map(|size| vec![7; size]).collect();
             let kept: Vec<&Vec<u8>> = held.iter().step_by(100).collect();
             give_back_memory();
             assert!(kept.iter().all(|piece| piece.iter().all(|byte| *byte == 7)));
             let (here, library) =
-                (the_program_goes_on_with_less as fn() as usize, libc::malloc_trim as *const () as usize);
+                (the_program_goes_on as fn() as usize, libc::malloc_trim as *const () as usize);
             let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
             let own = clean(&smaps, &[here, library]);
             assert!(own.iter().any(|range| range.contains(&here)), "this program's code is one: {own:?}");
