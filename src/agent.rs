@@ -65,6 +65,8 @@ pub const SCAN_HOLD: Duration = Duration::from_millis(100);
 pub const LEAST_GATHER: Duration = Duration::from_millis(1);
 /// The share of a reload's time that the quiet takes once there are several: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
+/// The pause between two reloads of a stream of renewals: so many times as long as the last one took.
+pub const STREAM_PAUSE: u32 = 4;
 /// A file event this young is followed by a reload at once: nobody else can have had the new set loaded.
 pub const FRESH: Duration = Duration::from_millis(500);
 /// After a reload old workers accept for a tenth of a second more (nginx); so long an old certificate on the

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::schedule::Key;
 use super::{
     ACCEPTED, Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP,
-    OWN, Refused, SCAN_HOLD, ServerId, ServerSetup, SiteId, State,
+    OWN, Refused, SCAN_HOLD, STREAM_PAUSE, ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
 
@@ -25,6 +25,11 @@ pub(super) struct Server {
     begun: Option<Instant>,
     /// When the last reload that loaded began, and when it had loaded; of somebody else's, when it was seen.
     loaded: Option<(Instant, Instant)>,
+    /// When the last reload came to its end, whatever came of it.
+    ended: Option<Instant>,
+    /// When the last set was found whole that wanted a reload, and how long after the one before.
+    came: Option<Instant>,
+    apart: Duration,
     /// Sites that are being looked at, and until when a reload waits for them: they may be half-written right now, or
     /// about to want the same reload.
     stirring: BTreeMap<SiteId, Instant>,
@@ -50,6 +55,9 @@ impl Server {
             in_flight: None,
             begun: None,
             loaded: None,
+            ended: None,
+            came: None,
+            apart: Duration::ZERO,
             stirring: BTreeMap::new(),
             loads_when_told: false,
             pace: Duration::ZERO,
@@ -86,6 +94,14 @@ impl Server {
     fn gather(&self) -> Duration {
         if self.ready.len() < 2 { LEAST_GATHER } else { (self.pace / GATHER_SHARE).max(LEAST_GATHER) }
     }
+
+    /// Renewals come one after the other, some of them during the last reload: each reload is to serve several, and may
+    /// meet the next set half-written. Until when the next one waits: it follows a set that has just become whole,
+    /// after a pause, or the end of the stream.
+    fn stream(&self, first: Instant, last: Instant) -> Option<Instant> {
+        let ended = self.ended.filter(|ended| first <= *ended)?;
+        (last < ended + self.pace * STREAM_PAUSE).then(|| last + self.apart * 2)
+    }
 }
 
 impl Agent {
@@ -113,6 +129,10 @@ impl Agent {
         server.ready.insert(site);
         server.first.get_or_insert(now);
         server.last = server.last.max(Some(whole));
+        if let Some(before) = server.came.filter(|before| *before < whole) {
+            server.apart = whole - before;
+        }
+        server.came = server.came.max(Some(whole));
         self.try_reload(now, id);
     }
 
@@ -143,7 +163,7 @@ impl Agent {
 
     /// When the sites that are ready want it; `None` while nobody does, or a reload is under way.
     ///
-    /// It waits for a little quiet after the last finished site, and for sites that are not decided (changed within
+    /// It waits for a little quiet after the last finished site, for some more of a stream, and for sites that are not decided (changed within
     /// [`HOLD`], asked for within [`SCAN_HOLD`]), but never longer than [`HOLD`] after the first.
     fn wanted(&self, id: ServerId) -> Option<Instant> {
         let server = &self.servers[id.0];
@@ -154,7 +174,9 @@ impl Agent {
         let harmless =
             |site: &SiteId| server.setup.staged && matches!(self.sites[*site].state, State::Pending { .. });
         let undecided = server.stirring.iter().filter(|(site, _)| !harmless(site)).map(|(_, until)| *until);
-        let wanted = undecided.fold(last + server.gather(), Instant::max);
+        let quiet = last + server.gather();
+        let wanted =
+            undecided.fold(server.stream(first, last).map_or(quiet, |pause| pause.max(quiet)), Instant::max);
         Some(wanted.min(first + HOLD))
     }
 
@@ -210,6 +232,7 @@ impl Agent {
     pub(super) fn reloaded(&mut self, now: Instant, id: ServerId, outcome: Result<Loaded, Refused>) {
         let server = &mut self.servers[id.0];
         let Some((sites, begun)) = server.in_flight.take() else { return };
+        server.ended = Some(now);
         match outcome {
             Ok(loaded) => {
                 server.pace = loaded.took;

@@ -137,6 +137,42 @@ fn a_hundred_at_once_share_reloads() {
 }
 
 #[test]
+fn a_stream_of_renewals_is_loaded_by_few_reloads_and_its_last_soon() {
+    let mut world = World::settled(50);
+    world.reload_takes = MS * 100;
+    for site in 0..50 {
+        world.run(MS * 50);
+        world.write(site, 2);
+    }
+    let last = world.now;
+    world.run(SECOND * 5);
+    assert_eq!(world.records().len(), 50);
+    assert!(world.reloads.len() <= 8, "{} reloads", world.reloads.len());
+    let after = *world.reloads.last().unwrap() - last;
+    assert!(after <= MS * (2 * 50 + 10), "{after:?} after the last");
+    world.assert_settled();
+}
+
+#[test]
+fn who_comes_late_to_a_burst_waits_for_its_reload_and_no_longer() {
+    let mut world = World::settled(10);
+    world.reload_takes = MS * 100;
+    for site in 0..9 {
+        world.write(site, 2);
+        world.run(MS);
+    }
+    while world.reloads.is_empty() {
+        world.run(MS);
+    }
+    world.write(9, 2);
+    world.run(SECOND);
+    assert_eq!(world.reloads.len(), 2);
+    let between = world.reloads[1] - world.reloads[0];
+    assert!(between <= MS * 110, "{between:?}");
+    world.assert_settled();
+}
+
+#[test]
 fn one_certificate_is_reloaded_at_once() {
     let mut world = World::settled(1);
     let begun = world.now;
