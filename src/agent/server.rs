@@ -163,8 +163,9 @@ impl Agent {
 
     /// When the sites that are ready want it; `None` while nobody does, or a reload is under way.
     ///
-    /// It waits for a little quiet after the last finished site, for some more of a stream, and for sites that are not decided (changed within
-    /// [`HOLD`], asked for within [`SCAN_HOLD`]), but never longer than [`HOLD`] after the first.
+    /// It waits for a little quiet after the last finished site, for some more of a stream, and for sites that are not
+    /// decided (changed within [`HOLD`], asked for within [`SCAN_HOLD`]), but never longer than [`HOLD`] after the
+    /// first.
     fn wanted(&self, id: ServerId) -> Option<Instant> {
         let server = &self.servers[id.0];
         let (None, Some(first), Some(last)) = (&server.in_flight, server.first, server.last) else {
@@ -174,9 +175,7 @@ impl Agent {
         let harmless =
             |site: &SiteId| server.setup.staged && matches!(self.sites[*site].state, State::Pending { .. });
         let undecided = server.stirring.iter().filter(|(site, _)| !harmless(site)).map(|(_, until)| *until);
-        let quiet = last + server.gather();
-        let wanted =
-            undecided.fold(server.stream(first, last).map_or(quiet, |pause| pause.max(quiet)), Instant::max);
+        let wanted = undecided.chain(server.stream(first, last)).fold(last + server.gather(), Instant::max);
         Some(wanted.min(first + HOLD))
     }
 

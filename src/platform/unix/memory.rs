@@ -84,15 +84,13 @@ mod gnu {
         let files: Vec<&str> =
             all.iter().filter(|mapping| has(mapping)).map(|mapping| mapping.path).collect();
         // Constants stand before the code. What is mapped elsewhere to be read, by whoever, may be gone in a moment.
-        let stands_before = |mapping: &Mapping<'_>, next: Option<&Mapping<'_>>| {
-            next.is_some_and(|next| {
-                next.is_code && next.path == mapping.path && next.range.start == mapping.range.end
-            })
+        let stands_before = |mapping: &Mapping<'_>, next: &Mapping<'_>| {
+            next.is_code && next.path == mapping.path && next.range.start == mapping.range.end
         };
         let wanted = |(index, mapping): &(usize, &Mapping<'_>)| {
-            let is_constant =
-                mapping.is_code || (mapping.is_head && stands_before(mapping, all.get(index + 1)));
-            is_constant && mapping.same == 2 && files.contains(&mapping.path)
+            let next = all.get(index + 1);
+            let is_constant = mapping.is_head && next.is_some_and(|next| stands_before(mapping, next));
+            (mapping.is_code || is_constant) && mapping.same == 2 && files.contains(&mapping.path)
         };
         all.iter().enumerate().filter(wanted).map(|(_, mapping)| mapping.range.clone()).collect()
     }
