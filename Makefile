@@ -21,6 +21,7 @@ fmt:
 
 lint:
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --test slow --quiet -- -D warnings
 
 unit:
 	cargo test --workspace --quiet
