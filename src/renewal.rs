@@ -310,10 +310,10 @@ impl Renewer {
     }
 
     async fn list(&self) -> Result<Vec<Certificate>, Trouble> {
+        let asked = Timestamp::now();
         let list = courier::list(&self.ledger, &self.portal, self.requests_per_week, Purpose::Look).await?;
-        let now = Timestamp::now();
-        let new = as_list(list.clone(), now);
-        self.note_renewed_elsewhere(&new, now)?;
+        let new = as_list(list.clone(), asked);
+        self.note_renewed_elsewhere(&new, Timestamp::now())?;
         self.ledger.keep_portal_list(&new)?;
         Ok(list)
     }

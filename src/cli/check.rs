@@ -342,12 +342,13 @@ impl Findings<'_> {
             let message = format!("this host's requests for looking around are spent until {until}");
             return self.add(0, Problem::new("requests_spent", message, "wait until then"));
         }
+        let asked = Timestamp::now();
         match client.list().await {
             Ok(list) => {
                 self.good.push(format!("the portal lists {}", show::count(list.len(), "certificate")));
                 if let Some(ledger) = ledger {
                     // It saves the agent a request; if it cannot be kept, the agent asks.
-                    let _ = ledger.keep_portal_list(&as_list(list, Timestamp::now()));
+                    let _ = ledger.keep_portal_list(&as_list(list, asked));
                 }
             }
             Err(failure) => self.add(portal.secret.line, failure.problem),

@@ -94,11 +94,12 @@ pub(super) async fn ask(
         }
         Refusal::Ledger(error) => error.problem(),
     })?;
+    let asked = Timestamp::now();
     match client.list().await {
         Ok(list) => {
             if let Some(ledger) = ledger {
                 // It saves the agent a request; if it cannot be kept, the agent asks.
-                let _ = ledger.keep_portal_list(&as_list(list.clone(), Timestamp::now()));
+                let _ = ledger.keep_portal_list(&as_list(list.clone(), asked));
             }
             Ok(list)
         }

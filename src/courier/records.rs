@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Courier, Trouble};
@@ -49,10 +51,23 @@ pub(super) fn is_of(record: &PortalRecord, report: &Report) -> bool {
     record.expires.is_none_or(|expires| expires.duration_since(report.not_after).abs() <= SAME_END)
 }
 
-/// A list for the first start's question serves if it is of then, or of later than an operator's word.
-fn serves_question(list: Timestamp, report: &Report) -> bool {
-    let since = report.created_at.saturating_sub(super::FIRST_LIST).unwrap_or(report.created_at);
-    list >= report.released_at.map_or(since, |released| released.max(since))
+/// Whether a list answers the question of the first start: one of later than the report and an operator's word, or one
+/// of shortly before that has the certificate or is of later than its file, which is never older than its record.
+pub(super) fn answers(list: Timestamp, has_it: bool, report: &Report) -> bool {
+    if report.released_at.is_some_and(|released| list < released) {
+        return false;
+    }
+    let shortly_before =
+        list >= report.created_at.saturating_sub(super::FIRST_LIST).unwrap_or(report.created_at);
+    let whole = || has_it || written_by(report).is_some_and(|written| list >= written);
+    list >= report.created_at || (shortly_before && whole())
+}
+
+/// When the certificate's file had been written for sure; the portal's form has whole seconds.
+fn written_by(report: &Report) -> Option<Timestamp> {
+    let second: DateTime = report.remote_create_date.parse().ok()?;
+    let second = second.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    second.checked_add(SignedDuration::from_secs(1)).ok()
 }
 
 impl Courier {
@@ -61,12 +76,14 @@ impl Courier {
     pub(super) async fn record_of(&self, report: &Report) -> Result<Option<PortalRecord>, Trouble> {
         // An operator who says to send it again has mended something that what is kept cannot show.
         let after = |at: Timestamp| report.released_at.is_none_or(|released| at >= released);
-        let kept = self.kept_list(after)?.and_then(|list| self.find(&list, report).cloned());
-        if let Some(record) = kept.filter(|record| is_of(record, report)) {
+        if let Some(record) = self.kept_list(after)?.and_then(|list| self.find_same(&list, report).cloned()) {
             return Ok(Some(record));
         }
         let since = report.released_at.map_or(report.created_at, |released| released.max(report.created_at));
-        let list = self.list(|at| at >= since, Purpose::Record).await?;
+        let list = match self.kept_list(|at| at >= since)? {
+            Some(list) => list,
+            None => self.list(Purpose::Record).await?,
+        };
         match self.find(&list, report) {
             Some(record) if is_of(record, report) => Ok(Some(record.clone())),
             Some(record) => Err(hold(differs(record, report))),
@@ -82,28 +99,26 @@ impl Courier {
     pub(super) async fn ask(&self, report: &Report) -> Result<(), Trouble> {
         /// More are asked about in the next turn.
         const AT_ONCE: u32 = 500;
-        let list = self.list(|at| serves_question(at, report), Purpose::Look).await?;
+        let answered =
+            |list: &Listed, other: &Report| answers(list.at, self.find_same(list, other).is_some(), other);
+        let kept = self.kept_list(|at| answers(at, true, report))?;
+        let list = match kept.filter(|list| answered(list, report)) {
+            Some(list) => list,
+            None => self.list(Purpose::Look).await?,
+        };
         let mut reports = self.ledger.unasked(AT_ONCE)?;
-        reports.retain(|other| serves_question(list.at, other));
-        let is_missed = |record: &PortalRecord, report: &Report| !record.installed && is_of(record, report);
-        let decided: Vec<(&Report, bool)> = reports
-            .iter()
-            .map(|other| (other, self.find(&list, other).is_some_and(|record| is_missed(record, other))))
-            .collect();
+        // The one that it was asked for is decided whatever the clock did, or it would be asked for again at once.
+        reports.retain(|other| other.id == report.id || answered(&list, other));
+        let is_missed = |other| self.find_same(&list, other).is_some_and(|record| !record.installed);
+        let decided: Vec<(&Report, bool)> = reports.iter().map(|other| (other, is_missed(other))).collect();
         Ok(self.ledger.decide(&decided, Timestamp::now())?)
     }
 
-    /// The list, as kept or asked for now.
-    async fn list(
-        &self,
-        serves: impl Fn(Timestamp) -> bool,
-        purpose: Purpose<'_>,
-    ) -> Result<Arc<Listed>, Trouble> {
-        if let Some(list) = self.kept_list(serves)? {
-            return Ok(list);
-        }
+    /// The list, asked for now.
+    async fn list(&self, purpose: Purpose<'_>) -> Result<Arc<Listed>, Trouble> {
+        let asked = Timestamp::now();
         let answer = super::list(&self.ledger, &self.portal, self.requests_per_week, purpose).await?;
-        let list = as_list(answer, Timestamp::now());
+        let list = as_list(answer, asked);
         self.ledger.keep_portal_list(&list)?;
         let list = Arc::new(Listed::new(list));
         self.listed.replace(Some(Arc::clone(&list)));
@@ -126,9 +141,14 @@ impl Courier {
     fn find<'a>(&self, list: &'a Listed, report: &Report) -> Option<&'a PortalRecord> {
         list.find(self.known.get(&report.site), report)
     }
+
+    /// The record, if it is of this certificate and not of an older or newer one.
+    fn find_same<'a>(&self, list: &'a Listed, report: &Report) -> Option<&'a PortalRecord> {
+        self.find(list, report).filter(|record| is_of(record, report))
+    }
 }
 
-/// The portal's answer as the ledger keeps it.
+/// The portal's answer as the ledger keeps it; `at` is when it was asked for, for what came meanwhile may be missing.
 pub fn as_list(certificates: Vec<Certificate>, at: Timestamp) -> PortalList {
     let records = certificates.into_iter().map(|certificate| PortalRecord {
         id: certificate.id,

@@ -69,6 +69,30 @@ fn a_record_is_of_a_certificate_that_ends_the_same_day() {
 }
 
 #[test]
+fn a_list_answers_only_for_what_it_could_have_in_it() {
+    let mut asked = report("2021-01-30T01:10:00Z", "2021-01-30T01:10:00Z");
+    let serves = |list: &str, report: &Report| records::answers(list.parse().unwrap(), false, report);
+    // Its file is of 01:04:32, the report of 01:10:00.
+    for (list, serves_it) in [
+        ("2021-01-30T01:10:00Z", true),
+        ("2021-01-30T01:09:00Z", true),
+        ("2021-01-30T01:04:33Z", true),
+        ("2021-01-30T01:04:32.999Z", false),
+        ("2021-01-30T01:01:00Z", false),
+    ] {
+        assert_eq!(serves(list, &asked), serves_it, "{list}");
+    }
+    let has_it = |list: &str, report: &Report| records::answers(list.parse().unwrap(), true, report);
+    assert!(has_it("2021-01-30T01:01:00Z", &asked) && !has_it("2021-01-30T00:59:00Z", &asked));
+    asked.released_at = Some("2021-01-30T01:12:00Z".parse().unwrap());
+    assert!(!has_it("2021-01-30T01:11:00Z", &asked) && serves("2021-01-30T01:12:00Z", &asked));
+    // Of an old file a list of long before still may not have the record: another was put in its place.
+    asked.released_at = None;
+    asked.remote_create_date = "2020-12-30T01:04:32".into();
+    assert!(!serves("2021-01-30T00:59:00Z", &asked) && serves("2021-01-30T01:01:00Z", &asked));
+}
+
+#[test]
 fn pauses_double_from_the_first_to_six_hours_and_differ() {
     let first = Duration::from_secs(5);
     for failures in 0..64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use certhook::config::Config;
 use certhook_test_support::ca::{KeyType, Order, Pair};
-use certhook_test_support::portal::Record;
+use certhook_test_support::portal::{Record, What};
 use certhook_test_support::wire::{Accepts, Client};
 use certhook_test_support::writers::Writer;
 use serde_json::Value;
@@ -42,6 +42,8 @@ fn a_renewal_of_what_only_nginx_names_is_served_and_reported() {
 fn a_new_vhost_is_watched_from_its_reload_on_and_a_removed_one_is_gone() {
     let mut host = discovering(&[Writer::Lego]);
     host.start_agent_and_settle();
+    // What the portal issues from here on is not in it.
+    host.wait_until("the first list", || host.portal.journal().iter().any(|entry| entry.what == What::List));
     let new = host.add_site(Writer::AcmeSh);
     host.set_vhost("new", Some(&host.block(new)));
     // nginx has not loaded it: it is not certhook's to have it loaded.
