@@ -47,7 +47,7 @@ bench: tools ## what it costs: pure parts, hosts of many sites, and beside the f
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for FUZZ_SECONDS=60; what is found stays in fuzz/artifacts
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
-	@for target in pem config portal; do \
+	@for target in pem config portal vhosts; do \
 		mkdir -p fuzz/corpus/$$target; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target tests/corpus/$$target -- -dict=fuzz/$$target.dict \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=1500 || exit 1; \

@@ -5,7 +5,9 @@ mod config;
 mod pem;
 mod portal;
 mod shown;
+mod vhosts;
 
 pub use config::config;
 pub use pem::pem;
 pub use portal::portal;
+pub use vhosts::vhosts;

@@ -197,8 +197,15 @@ impl Reader {
         if self.known.insert(path.to_owned()) {
             self.levels.found.files.push(path.to_owned());
         }
-        if self.files.len() >= MOST_DEPTH {
-            let what = format!("{} is included too deep: does it include itself?", shown(path));
+        let endless = if self.files.iter().any(|open| *open.path == *path) {
+            Some("includes itself")
+        } else if self.files.len() >= MOST_DEPTH {
+            Some("is included too deep")
+        } else {
+            None
+        };
+        if let Some(endless) = endless {
+            let what = format!("{} {endless}", shown(path));
             return self.levels.problem(|| refused(&what, from.map(|at| (&*at.file, at.end))));
         }
         let bytes = match self.contents.get(path) {

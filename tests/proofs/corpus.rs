@@ -9,6 +9,8 @@ mod pem;
 mod portal;
 #[path = "../../fuzz/src/shown.rs"]
 mod shown;
+#[path = "../../fuzz/src/vhosts.rs"]
+mod vhosts;
 
 use std::path::Path;
 
@@ -38,6 +40,11 @@ fn files_of_certificates_and_keys() {
 #[test]
 fn configurations() {
     replay("config", config::config);
+}
+
+#[test]
+fn configurations_of_nginx() {
+    replay("vhosts", vhosts::vhosts);
 }
 
 #[test]

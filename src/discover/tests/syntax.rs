@@ -114,7 +114,8 @@ fn what_is_wrong_is_told_with_its_line_and_the_rest_is_read() {
         ("include open;", "open:2", "unexpected end of file, expecting \"}\""),
         ("include quote;", "quote:3", "unexpected end of file"),
         ("include folder;", "nginx.conf:1", "is not a regular file"),
-        ("include loop;", "loop:1", "include itself"),
+        ("include loop;", "loop:1", "loop includes itself"),
+        ("include bush;", "bush:1", "bush includes itself"),
         ("include bom;", "bom:1", "unknown directive"),
         ("include binary;", "binary:", "nginx would refuse"),
         ("include;", "nginx.conf:1", "invalid number of arguments"),
@@ -129,6 +130,8 @@ fn what_is_wrong_is_told_with_its_line_and_the_rest_is_read() {
             ("quote", "a 'b;\n\n"),
             ("folder/x", ""),
             ("loop", "include loop;"),
+            // Read to the bound it would be 2^200 files.
+            ("bush", "include bus[h];\ninclude bush;"),
             ("bom", "\u{feff}user x;"),
             ("binary", "\u{0}\u{1}{\u{7f};}"),
         ]);
@@ -147,6 +150,10 @@ fn what_is_wrong_is_told_with_its_line_and_the_rest_is_read() {
 fn bounds() {
     let deep = found(&"a {".repeat(100_000));
     assert!(deep.problem.unwrap().message.contains("too many blocks"));
+    let chain: Vec<_> = (0..300).map(|n| (format!("c{n}"), format!("include c{};", n + 1))).collect();
+    let mut files: Vec<(&str, &str)> = chain.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    files.push(("nginx.conf", "include c0;"));
+    assert!(Files::new(&files).found().problem.unwrap().message.contains("is included too deep"));
     let bomb: String = "include b?;\n".repeat(1_000);
     let files: Vec<_> =
         (0..9).map(|n| (format!("b{n}"), bomb.replace("b?", &format!("b{}", n + 1)))).collect();
