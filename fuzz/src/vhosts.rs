@@ -46,7 +46,7 @@ fn leaves_the_folder(data: &[u8]) -> bool {
         !known && rest.first().is_some_and(|byte| !matches!(byte, b'0'..=b'9' | b'*' | b'['))
     };
     data.windows(2).any(|two| two == b"..")
-        || follows(b"include", |rest| rest.first().is_some_and(|byte| matches!(byte, b'/' | b'$')))
+        || follows(b"include", |rest| rest.first().is_some_and(|byte| *byte == b'/'))
         || follows(b"listen", is_name)
 }
 

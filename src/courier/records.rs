@@ -57,10 +57,9 @@ pub(super) fn answers(list: Timestamp, has_it: bool, report: &Report) -> bool {
     if report.released_at.is_some_and(|released| list < released) {
         return false;
     }
-    let shortly_before =
-        list >= report.created_at.saturating_sub(super::FIRST_LIST).unwrap_or(report.created_at);
-    let whole = || has_it || written_by(report).is_some_and(|written| list >= written);
-    list >= report.created_at || (shortly_before && whole())
+    let shortly_before = report.created_at.saturating_sub(super::FIRST_LIST).unwrap_or(report.created_at);
+    list >= report.created_at
+        || list >= shortly_before && (has_it || written_by(report).is_some_and(|written| list >= written))
 }
 
 /// When the certificate's file had been written for sure; the portal's form has whole seconds.
@@ -80,10 +79,7 @@ impl Courier {
             return Ok(Some(record));
         }
         let since = report.released_at.map_or(report.created_at, |released| released.max(report.created_at));
-        let list = match self.kept_list(|at| at >= since)? {
-            Some(list) => list,
-            None => self.list(Purpose::Record).await?,
-        };
+        let list = self.list(self.kept_list(|at| at >= since)?, Purpose::Record).await?;
         match self.find(&list, report) {
             Some(record) if is_of(record, report) => Ok(Some(record.clone())),
             Some(record) => Err(hold(differs(record, report))),
@@ -102,10 +98,7 @@ impl Courier {
         let answered =
             |list: &Listed, other: &Report| answers(list.at, self.find_same(list, other).is_some(), other);
         let kept = self.kept_list(|at| answers(at, true, report))?;
-        let list = match kept.filter(|list| answered(list, report)) {
-            Some(list) => list,
-            None => self.list(Purpose::Look).await?,
-        };
+        let list = self.list(kept.filter(|list| answered(list, report)), Purpose::Look).await?;
         let mut reports = self.ledger.unasked(AT_ONCE)?;
         // The one that it was asked for is decided whatever the clock did, or it would be asked for again at once.
         reports.retain(|other| other.id == report.id || answered(&list, other));
@@ -114,8 +107,11 @@ impl Courier {
         Ok(self.ledger.decide(&decided, Timestamp::now())?)
     }
 
-    /// The list, asked for now.
-    async fn list(&self, purpose: Purpose<'_>) -> Result<Arc<Listed>, Trouble> {
+    /// The list, as kept where that serves, or asked for now.
+    async fn list(&self, kept: Option<Arc<Listed>>, purpose: Purpose<'_>) -> Result<Arc<Listed>, Trouble> {
+        if let Some(list) = kept {
+            return Ok(list);
+        }
         let asked = Timestamp::now();
         let answer = super::list(&self.ledger, &self.portal, self.requests_per_week, purpose).await?;
         let list = as_list(answer, asked);

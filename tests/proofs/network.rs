@@ -277,18 +277,16 @@ fn monstrous_answers_are_bounded_refused_and_tried_again() {
         if what == What::Token {
             host.portal.revoke_tokens();
         }
-        host.portal.trouble(Trouble::new(action).on(what).times(1));
+        // Until it was seen: what comes once passes in 50 ms.
+        host.portal.trouble(Trouble::new(action).on(what).until_cleared());
         let before = host.portal.reports().len();
-        host.renew(0, Duration::ZERO);
-        // The answer comes once only: how long its failure is there to be seen is up to the machine.
+        renew_in_trouble(&mut host);
+        host.portal.clear_troubles();
         host.wait_until_done(0);
-        let status = host.agent_status().unwrap();
-        assert_eq!(status["sites"][0]["report"]["attempts"], 2, "answer {index}: {status}");
         assert_eq!(host.portal.reports().len() - before, 1, "answer {index}");
         let risen = peak(&host).saturating_sub(calm);
         assert!(risen < 32 << 10, "answer {index} took {risen} kB");
     }
-    assert!(host.portal.troubles().is_empty());
     host.stop_agent();
 }
 
