@@ -121,6 +121,8 @@ pub fn run() -> ExitCode {
         }
     };
     platform::forbid_core_dumps();
+    // Before there is a second thread: each has a set of its own.
+    platform::keep_capabilities_from_programs();
     platform::use_one_heap();
     match arguments.verb {
         // Before anything is logged: a service has another place for it.

@@ -228,6 +228,14 @@ impl Server {
         }
     }
 
+    /// The processes that claim to be this server and are not trusted, in words. Blocking.
+    pub fn untrusted(&self) -> Option<Problem> {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.untrusted(),
+            Program::Command(_) | Program::Iis(_) => None,
+        }
+    }
+
     /// What stands in the way of a reload, without doing one. Blocking.
     pub fn obstacles(&self) -> Vec<Problem> {
         match &self.program {

@@ -64,8 +64,13 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     if arguments.config_only {
         return Ok(Outcome::Well);
     }
-    let mut found =
-        Findings { config, census: survey::census(config), mistakes: Vec::new(), good: Vec::new() };
+    let mut found = Findings {
+        config,
+        census: survey::census(config),
+        mistakes: Vec::new(),
+        good: Vec::new(),
+        notes: Vec::new(),
+    };
     found.state_folder();
     found.servers();
     found.watching();
@@ -83,6 +88,13 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     found.outlets();
     found.agent().await;
     found.mistakes.sort_by_key(|mistake| mistake.line);
+    if !arguments.json {
+        found.notes.sort();
+        found.notes.dedup();
+        for note in &found.notes {
+            say(&format!("{}  {}", show::yellow("note"), printable(note, 700)));
+        }
+    }
     print(arguments, &found.mistakes, &found.good);
     // A file that the configuration names and that is not there is the configuration's fault.
     let wrong = found
@@ -121,6 +133,8 @@ struct Findings<'c> {
     census: Census,
     mistakes: Vec<Mistake>,
     good: Vec<String>,
+    /// What to know of, and what changes nothing.
+    notes: Vec<String>,
 }
 
 impl Findings<'_> {
@@ -147,6 +161,9 @@ impl Findings<'_> {
             let server = Server::new(configured);
             let obstacles = server.obstacles();
             told.push(obstacles.clone());
+            if let Some(Problem { code, message, remedy }) = server.untrusted() {
+                self.notes.push(format!("{message}; {remedy} [{code}]"));
+            }
             if obstacles.is_empty() {
                 self.good.push(format!("{} can be reloaded", server.name()));
             }

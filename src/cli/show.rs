@@ -181,6 +181,10 @@ pub(super) fn green(text: &str) -> String {
 }
 
 /// What is not.
+pub(super) fn yellow(text: &str) -> String {
+    coloured(text, 33)
+}
+
 pub(super) fn red(text: &str) -> String {
     coloured(text, 31)
 }

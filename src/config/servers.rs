@@ -7,6 +7,7 @@ use super::iis::iis;
 use super::parts::{Reload, path};
 use super::raw::{At, File, Section};
 use super::{Kind, Nginx, Server};
+use crate::platform;
 
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// IIS looks into its Central Certificate Store every few minutes only.
@@ -106,6 +107,7 @@ fn iis_server(file: &File<'_>, name: String, mut section: Section<'_, '_>) -> Op
 fn nginx(file: &File<'_>, section: &mut Section<'_, '_>) -> Nginx {
     let discover = section.boolean("discover").is_some_and(|at| at.value);
     let unit = section.string("unit").and_then(|at| unit(file, at));
+    let user = section.string("user").and_then(|at| user(file, at));
     let mut file_at = |key| path(file, section.string(key));
     Nginx {
         discover,
@@ -114,6 +116,7 @@ fn nginx(file: &File<'_>, section: &mut Section<'_, '_>) -> Nginx {
         prefix: file_at("prefix"),
         unit,
         pid_file: file_at("pid_file"),
+        user,
         pre_check: section.boolean("pre_check").is_some_and(|at| at.value),
     }
 }
@@ -127,6 +130,16 @@ fn unit(file: &File<'_>, at: At<String>) -> Option<String> {
     let message = format!("unit = {:?} is not the name of a unit", at.value);
     file.mistake(at.line, "bad_value", message, "write it like \"nginx.service\"");
     None
+}
+
+/// The number of a user of this host.
+fn user(file: &File<'_>, at: At<String>) -> Option<u32> {
+    let found = platform::owner(&at.value).filter(|_| !at.value.contains(':'));
+    if found.is_none() {
+        let message = format!("user = {:?} is not a user of this host", at.value);
+        file.mistake(at.line, "bad_value", message, "name the user that nginx's master runs as");
+    }
+    found.map(|(user, _)| user)
 }
 
 fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<String>>>) -> Option<Reload> {

@@ -34,6 +34,7 @@ binary = "/usr/sbin/nginx"
 config = "/etc/nginx/nginx.conf"
 prefix = "/usr/share/nginx"
 pid_file = "/run/nginx.pid"
+user = "daemon"
 
 [server.haproxy]
 kind = "command"
@@ -99,6 +100,7 @@ fn the_sample_is_read_to_the_last_key() {
     assert_eq!((nginx.verify_timeout, nginx.reload_timeout), (seconds(12), seconds(60)));
     let Kind::Nginx(found) = &nginx.kind else { panic!("{nginx:?}") };
     assert!(found.pre_check);
+    assert_eq!(found.user, Some(1), "Debian's number of daemon");
     let paths = [&found.binary, &found.config, &found.prefix, &found.pid_file];
     let wanted = ["/usr/sbin/nginx", "/etc/nginx/nginx.conf", "/usr/share/nginx", "/run/nginx.pid"];
     assert_eq!(paths.map(|path| path.as_deref()), wanted.map(|path| Some(Path::new(path))));
@@ -107,7 +109,7 @@ fn the_sample_is_read_to_the_last_key() {
     assert!(matches!(haproxy.kind, Kind::Command));
 
     let [first, second] = &config.sites[..] else { panic!("{:?}", config.sites) };
-    assert_eq!((first.line, first.name.as_deref(), first.id), (33, Some("contoso.com"), Some(158)));
+    assert_eq!((first.line, first.name.as_deref(), first.id), (34, Some("contoso.com"), Some(158)));
     assert_eq!((first.server, first.report), (0, false));
     assert_eq!(first.key, KeyAt::File("/etc/ssl/rclcertbot/contoso-com/privateKey.key".into()));
     let verify = first.verify.iter().map(|ask| ask.endpoint.to_string()).collect::<Vec<_>>();
@@ -163,6 +165,10 @@ fn mistakes_before_the_sites() {
         ("[watch]\nrescan = \"99999999999999999999s\"", &[(2, "bad_duration")]),
         ("[server.a]\nkind = \"apache\"\npre_chek = true", &[(2, "bad_value"), (3, "unknown_key")]),
         ("[server.a]\nkind = \"nginx\"\npre_check = \"yes\"", &[(3, "wrong_type")]),
+        ("[server.a]\nkind = \"nginx\"\nuser = 5", &[(3, "wrong_type")]),
+        ("[server.a]\nkind = \"nginx\"\nuser = \"nobody-of-this-host\"", &[(3, "bad_value")]),
+        ("[server.a]\nkind = \"nginx\"\nuser = \"root:root\"", &[(3, "bad_value")]),
+        ("[server.a]\nkind = \"command\"\nreload = [\"/r\"]\nuser = \"root\"", &[(4, "unknown_key")]),
         ("[server.a]\nconfig = \"nginx.conf\"", &[(2, "relative_path")]),
         ("[server.a]\nreload = \"restart\"", &[(2, "bad_value")]),
         ("[server.a]\nreload = [\"nginx\", \"-s\", \"reload\"]", &[(2, "bad_value")]),
@@ -471,7 +477,7 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
     std::fs::write(&file, SAMPLE.replace('\n', "\r\n")).unwrap();
     assert_eq!(
         Config::load(&file).unwrap().sites[1].line,
-        42,
+        43,
         "a line feed ends a line, with or without more"
     );
 }

@@ -32,7 +32,9 @@ pub use journal::Journal;
 pub use pipe::{ControlListener, ControlStream, accept, connect, connect_unix, control_path, listen};
 #[cfg(debug_assertions)]
 pub use process::kill_self;
-pub use process::{forbid_core_dumps, give, give_back_memory, owner, use_one_heap};
+pub use process::{
+    forbid_core_dumps, give, give_back_memory, keep_capabilities_from_programs, owner, use_one_heap,
+};
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{Manager, as_service};
 pub use signals::{RereadSignal, StopSignals};

@@ -25,10 +25,11 @@ use super::{Loaded, Refusal, Workers};
 use crate::config::{self, Reload};
 use crate::discover::{self, Found, Log};
 use crate::problem::Problem;
+use ask::Rights;
 use attempt::Attempt;
 use build::Build;
 use find::Masters;
-use process::{Child, Master};
+use process::{Child, Master, Trust, User};
 
 /// One nginx instance.
 #[derive(Debug, Clone)]
@@ -141,7 +142,30 @@ impl Nginx {
             Reload::Systemd => self.systemd_command(masters.map(|masters| &masters.newest)).obstacles(),
         };
         obstacles.extend(masters.and_then(Masters::holdout).map(upgrading));
+        let program = instance::program(&self.found_by, masters.map(|masters| &masters.newest));
+        obstacles.extend(program.err().as_ref().map(instance::untrusted_program));
         obstacles
+    }
+
+    /// The processes that call themselves its masters and are not trusted, in words. They change nothing.
+    pub(super) fn untrusted(&self) -> Option<Problem> {
+        let found = process::untrusted(Trust::new(self.found_by.user));
+        let first = found.first()?;
+        let (real, effective) = first.users;
+        let user =
+            if real == effective { format!("user {real}") } else { format!("users {real} and {effective}") };
+        let more = match found.len() {
+            1 => String::new(),
+            count => format!(", and {} more", count - 1),
+        };
+        Some(Problem::new(
+            "untrusted_process",
+            format!("process {} of {user}{more} calls itself an nginx master and is not trusted", first.pid),
+            format!(
+                "see what it is: ps -fp {}; if it is nginx, name its user with user in its [server.…]",
+                first.pid
+            ),
+        ))
     }
 
     /// Why the old certificate may be served after a reload that ended well. A few reads below `/proc`.
@@ -166,7 +190,9 @@ impl Nginx {
     /// A look at few processes. Where a file says which it is, that may have changed.
     fn last_masters(&self) -> Option<Masters> {
         let pid = *self.known.master.lock().unwrap_or_else(PoisonError::into_inner);
-        let master = pid.filter(|_| self.found_by.pid_file.is_none()).and_then(Master::of)?;
+        let trust = Trust::new(self.found_by.user);
+        let master =
+            pid.filter(|_| self.found_by.pid_file.is_none()).and_then(|pid| Master::of(pid, trust))?;
         Some(Masters::around(master))
     }
 
@@ -175,7 +201,8 @@ impl Nginx {
     }
 
     fn build(&self, master: Option<&Master>) -> Option<Build> {
-        self.known.builds.of(&instance::program(&self.found_by, master)?)
+        // That it is not trusted is a problem of its own.
+        self.known.builds.of(&instance::program(&self.found_by, master).ok().flatten()?)
     }
 
     /// The error logs that its configuration names, as it was read last; read now if it never was.
@@ -206,12 +233,15 @@ impl Nginx {
 
     /// nginx's own configuration test with the master's arguments.
     async fn test(&self, master: &Master) -> Result<Tested, Problem> {
-        let Some(program) = instance::program(&self.found_by, Some(master)) else {
+        let program = instance::program(&self.found_by, Some(master)).ok().flatten();
+        let Some(program) = program.filter(|_| instance::may_pass_arguments(master)) else {
             return Ok(Tested::default());
         };
         let mut argv = vec![program.display().to_string(), "-t".to_owned(), "-q".to_owned()];
         argv.extend(master.title.arguments());
-        let ended = Command::new(&argv, self.patience).output().await?;
+        let rights = if master.user == User::Root { Rights::ReadAll } else { Rights::Own };
+        let limit = self.patience;
+        let ended = self.off_the_loop(move |_| ask::run(&argv, limit, rights)).await?;
         let mut tested = Tested { words: words::emergencies(&ended.output, None) };
         if ended.success {
             tested.words.clear();

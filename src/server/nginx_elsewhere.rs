@@ -27,6 +27,10 @@ impl Nginx {
         Err(not_here())
     }
 
+    pub(super) fn untrusted(&self) -> Option<Problem> {
+        None
+    }
+
     pub(super) fn was_running(&self) -> bool {
         false
     }

@@ -26,6 +26,9 @@ pub fn forbid_core_dumps() {
 /// Nothing: there is one heap for all threads.
 pub fn use_one_heap() {}
 
+/// Does nothing: a process of Windows has no capabilities to hand on.
+pub fn keep_capabilities_from_programs() {}
+
 /// Nothing: the system takes what is not used.
 pub fn give_back_memory() {}
 

@@ -1,4 +1,4 @@
-//! Asking a program, and not for longer than one can wait.
+//! Running a program that answers a question, within a time limit and a bounded amount of output.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -6,34 +6,65 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::command::{MOST_OUTPUT, NOT_FOR_CHILDREN};
+use crate::command::{Ended, Failure, MOST_OUTPUT, NOT_FOR_CHILDREN};
 use crate::platform;
+use crate::problem::Problem;
 
-/// Runs a program that answers a question, and waits for its end; `None` where it fails or takes too long.
-/// Blocking.
-pub(super) fn ask(argv: &[&str], patience: Duration) -> Option<String> {
-    let [program, arguments @ ..] = argv else { return None };
-    let (reader, writer) = std::io::pipe().ok()?;
+/// What a program may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// What certhook's user may.
+    Own,
+    /// Every file that certhook may read. For trusted programs with trusted arguments only.
+    ReadAll,
+}
+
+/// Runs a program and returns its output; `None` where it fails or takes too long. Blocking.
+pub(super) fn ask(argv: &[&str], limit: Duration) -> Option<String> {
+    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+    let ended = run(&argv, limit, Rights::Own).ok()?;
+    ended.success.then_some(ended.output)
+}
+
+/// Runs a program to its end. Blocking.
+///
+/// # Errors
+/// It cannot be started, or takes longer than `limit` and was killed.
+pub(super) fn run(argv: &[String], limit: Duration, rights: Rights) -> Result<Ended, Problem> {
+    let run = || run_with(argv, limit);
+    let ended = if rights == Rights::ReadAll { platform::with_right_to_read(run) } else { run() };
+    ended
+        .map_err(|failure| Problem::new("not_run", failure.to_string(), "run the command by hand to see why"))
+}
+
+fn run_with(argv: &[String], limit: Duration) -> Result<Ended, Failure> {
+    let [program, arguments @ ..] = argv else { return Err(Failure::Nothing) };
+    let not_run = |error| Failure::NotRun(program.clone(), error);
+    let (reader, writer) = std::io::pipe().map_err(not_run)?;
     let mut command = std::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(writer.try_clone().ok()?).stderr(writer);
+    command.args(arguments).stdin(Stdio::null()).stdout(writer.try_clone().map_err(not_run)?).stderr(writer);
     for name in NOT_FOR_CHILDREN {
         command.env_remove(name);
     }
-    let mut child = command.process_group(0).spawn().ok()?;
-    // Its ends of the pipe would keep it open.
+    let mut child = command.process_group(0).spawn().map_err(not_run)?;
+    // Its ends of the pipe would keep the pipe open.
     drop(command);
     let (sender, answer) = mpsc::channel();
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        // An error ends the answer.
-        let _ = reader.take(MOST_OUTPUT as u64).read_to_end(&mut text);
+        // An error ends the answer. What is beyond the bound is read and dropped, so that the program can end.
+        let mut reader = reader.take(MOST_OUTPUT as u64);
+        let _ = reader.read_to_end(&mut text);
+        let _ = std::io::copy(&mut reader.into_inner(), &mut std::io::sink());
         let _ = sender.send(text);
     });
-    let text = answer.recv_timeout(patience);
-    // Whoever has said everything ends at once; whoever has not is ended.
+    let text = answer.recv_timeout(limit);
+    // A program that has closed its output ends at once. Any other is killed.
     if text.is_err() {
         platform::end_group(child.id());
     }
-    let success = child.wait().is_ok_and(|status| status.success());
-    text.ok().filter(|_| success).map(|text| String::from_utf8_lossy(&text).into_owned())
+    let status = child.wait().map_err(not_run)?;
+    let text = text.map_err(|_| Failure::TooLong(program.clone(), limit))?;
+    let output = String::from_utf8_lossy(&text).into_owned();
+    Ok(Ended { success: status.success(), how: status.to_string(), output })
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::process::{Child, Master, is_forked, processes};
+use super::process::{Child, Master, Trust, is_forked, processes};
 use super::systemd;
 use crate::config;
+use crate::files;
 use crate::problem::Problem;
 
 /// Where packages of nginx and its relatives put the master's pid.
@@ -37,7 +38,7 @@ pub(super) struct MainPid(Mutex<Option<i32>>);
 impl Masters {
     pub(super) fn around(found: Master) -> Self {
         let child = found.family().into_iter().find(|(_, child)| *child == Child::Master);
-        if let Some(newest) = child.and_then(|(pid, _)| Master::of(pid)) {
+        if let Some(newest) = child.and_then(|(pid, _)| found.child(pid)) {
             return Self { newest, older: Some(found) };
         }
         Self { older: found.parent(), newest: found }
@@ -65,39 +66,40 @@ pub(super) fn find(
     main_pid: &MainPid,
     named: impl FnOnce() -> Vec<PathBuf>,
 ) -> Result<Masters, Problem> {
+    let trust = Trust::new(found_by.user);
     let fits = |master: &Master| likeness(master, found_by).is_some();
     if let Some(path) = &found_by.pid_file {
-        let found = from_pid_file(path).filter(fits).ok_or_else(|| {
+        let found = from_pid_file(path, trust).filter(fits).ok_or_else(|| {
             let message = format!("nginx is not running: {} does not name a master of it", path.display());
             Problem::new("not_running", message, "start nginx, or mend pid_file")
         });
         return found.map(Masters::around);
     }
     if let Some(unit) = &found_by.unit {
-        return main_pid.of(unit).map(Masters::around);
+        return main_pid.of(unit, trust).map(Masters::around);
     }
     let usual = found_by.config.is_none() && found_by.prefix.is_none();
-    let from_file = || PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path)));
+    let from_file = || PID_FILES.iter().find_map(|path| from_pid_file(Path::new(path), trust));
     if let Some(master) = usual.then(from_file).flatten() {
         return Ok(Masters::around(master));
     }
-    let running = running();
+    let running = running(trust);
     let found = likest(found_by, &running).or_else(|problem| {
-        let from_named = || named().iter().find_map(|path| from_pid_file(path).filter(fits));
+        let from_named = || named().iter().find_map(|path| from_pid_file(path, trust).filter(fits));
         (problem.code == "several_masters").then(from_named).flatten().ok_or(problem)
     });
     found.map(Masters::around)
 }
 
 impl MainPid {
-    fn of(&self, unit: &str) -> Result<Master, Problem> {
+    fn of(&self, unit: &str, trust: Trust) -> Result<Master, Problem> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(master) = known.and_then(Master::of) {
+        if let Some(master) = known.and_then(|pid| Master::of(pid, trust)) {
             return Ok(master);
         }
         let pid = systemd::main_pid(unit);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pid;
-        pid.and_then(Master::of).ok_or_else(|| {
+        pid.and_then(|pid| Master::of(pid, trust)).ok_or_else(|| {
             let message = format!("nginx is not running: systemd knows of no master of it in {unit}");
             Problem::new("not_running", message, "start nginx, or mend unit")
         })
@@ -106,8 +108,8 @@ impl MainPid {
 
 /// Those of containers count only where there are no others; a master that another is upgraded to does not
 /// count beside it, and neither does a worker that has no title of its own yet.
-fn running() -> Vec<Master> {
-    let mut all: Vec<Master> = processes().filter_map(Master::of).collect();
+fn running(trust: Trust) -> Vec<Master> {
+    let mut all: Vec<Master> = processes().filter_map(|pid| Master::of(pid, trust)).collect();
     let pids: Vec<i32> = all.iter().map(|master| master.pid).collect();
     all.retain(|master| master.parent().is_none_or(|parent| !pids.contains(&parent.pid)));
     if all.iter().any(|master| !master.is_elsewhere()) {
@@ -140,9 +142,12 @@ fn likest(found_by: &config::Nginx, running: &[Master]) -> Result<Master, Proble
     }
 }
 
-fn from_pid_file(path: &Path) -> Option<Master> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let master = Master::of(text.trim().parse().ok()?)?;
+fn from_pid_file(path: &Path, trust: Trust) -> Option<Master> {
+    /// A number and the end of its line.
+    const MAX_PID_FILE: u64 = 64;
+    let content = files::read_beside_writers(path, MAX_PID_FILE).ok()?;
+    let text = std::str::from_utf8(&content.bytes).ok()?;
+    let master = Master::of(text.trim().parse().ok()?, trust)?;
     // A worker may have been given the number of a master that is gone.
     let young_worker = is_forked(master.pid) && master.parent().is_some();
     (!young_worker).then_some(master)
@@ -166,11 +171,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::title::Title;
     use super::*;
 
     fn master(pid: i32, command: &str) -> Master {
-        Master { pid, title: Title::parse(&format!("nginx: master process {command}")).unwrap() }
+        Master::with_title(pid, &format!("nginx: master process {command}"))
     }
 
     #[test]

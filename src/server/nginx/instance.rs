@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::build::Build;
-use super::process::Master;
+use super::process::{Master, User};
 use crate::config;
 use crate::discover::Instance;
-use crate::problem::Problem;
+use crate::platform::{self, UntrustedPath};
+use crate::problem::{Problem, printable};
 
 /// Configurations and prefixes where nothing else says where they are.
 const KNOWN: [(&str, &str); 7] = [
@@ -30,18 +31,68 @@ const PROGRAMS: [&str; 7] = [
     "/usr/local/angie/sbin",
 ];
 
-/// The program: configured, or that of the master, or one that is installed. A user without the right to look
-/// into the master's process has its title only.
-pub(super) fn program(found_by: &config::Nginx, master: Option<&Master>) -> Option<PathBuf> {
-    if found_by.binary.is_some() {
-        return found_by.binary.clone();
+/// The names of the programs, the usual one first.
+const NAMES: [&str; 3] = ["nginx", "angie", "openresty"];
+
+/// Returns the program that may be executed: the configured one, or one that packages install. A title only says
+/// which of these it is.
+///
+/// # Errors
+/// The program is there, and a user other than root and certhook's own can change it.
+pub(super) fn program(
+    found_by: &config::Nginx,
+    master: Option<&Master>,
+) -> Result<Option<PathBuf>, UntrustedPath> {
+    if let Some(binary) = &found_by.binary {
+        return trusted(binary).map(Some);
     }
-    match master {
+    let called = master.and_then(|master| master.title.program());
+    let candidates = match (master, called) {
         // Its paths mean other files there.
-        Some(master) if master.is_elsewhere() => None,
-        Some(master) => master.program().or_else(|| in_path(master.title.program()?)),
-        None => ["nginx", "angie", "openresty"].into_iter().find_map(in_path),
+        (Some(master), _) if master.is_elsewhere() => Vec::new(),
+        (Some(_), None) => Vec::new(),
+        (Some(_), Some(called)) => {
+            let installed = installed(Path::new(called).file_name().and_then(|name| name.to_str()));
+            let is_called = |path: &PathBuf| !called.contains('/') || path.as_path() == Path::new(called);
+            installed.into_iter().filter(is_called).collect()
+        }
+        (None, _) => NAMES.into_iter().flat_map(|name| installed(Some(name))).collect(),
+    };
+    let mut untrusted = None;
+    for candidate in candidates.iter().filter(|path| path.is_file()) {
+        match trusted(candidate) {
+            Ok(program) => return Ok(Some(program)),
+            Err(error) => untrusted = untrusted.or(Some(error)),
+        }
     }
+    untrusted.map_or(Ok(None), Err)
+}
+
+fn trusted(program: &Path) -> Result<PathBuf, UntrustedPath> {
+    platform::trusted_program(program, &[0, platform::own_user()])
+}
+
+/// Returns the program of that name in `PATH` or where programs are, if only root and certhook's own user can change it.
+pub(super) fn trusted_in_path(name: &str) -> Option<PathBuf> {
+    installed(Some(name)).iter().find_map(|path| trusted(path).ok())
+}
+
+/// Whether the arguments of the master may be handed to a program that certhook starts: `-g` can load a module.
+pub(super) fn may_pass_arguments(master: &Master) -> bool {
+    master.user == User::Root || (master.user == User::Own && !platform::is_root())
+}
+
+/// Why a program is not executed, and what to do.
+pub(super) fn untrusted_program(error: &UntrustedPath) -> Problem {
+    let message = format!(
+        "nginx's program is not executed, since another user can change it: {}",
+        printable(&error.to_string(), 300)
+    );
+    let remedy = match error.cure() {
+        Some(cure) => format!("run: {cure}; or name another program with binary in its [server.…]"),
+        None => "name the program with binary in its [server.…]".to_owned(),
+    };
+    Problem::new("untrusted_program", message, remedy)
 }
 
 /// What the master reads, as its command line, its program and the configuration say.
@@ -106,23 +157,21 @@ fn unknown() -> Problem {
     )
 }
 
-fn in_path(name: &str) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(|path| path.is_absolute() && path.is_file());
-    }
+/// Where packages and administrators install a program of that name.
+fn installed(name: Option<&str>) -> Vec<PathBuf> {
+    let Some(name) = name else { return Vec::new() };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(PROGRAMS.map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+    folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::title::Title;
     use super::*;
 
     fn master(command: &str) -> Master {
         // No process has this number: nothing but the title can be seen.
-        Master { pid: i32::MAX, title: Title::parse(&format!("nginx: master process {command}")).unwrap() }
+        Master::with_title(i32::MAX, &format!("nginx: master process {command}"))
     }
 
     fn build() -> Build {

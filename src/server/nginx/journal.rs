@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::super::command::Command;
-use super::words;
+use super::ask::{self, Rights};
+use super::{instance, words};
 
 /// For an answer of `journalctl`; a large journal is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,15 +23,19 @@ impl Journal {
 
     /// The words of the `[emerg]` lines; none where there is no journal, or this user may not read it.
     pub(super) async fn emergencies(&self) -> Vec<String> {
-        match Command::new(&self.argv(), PATIENCE).output().await {
-            Ok(ended) => words::emergencies(&ended.output, None),
-            Err(_) => Vec::new(),
+        let Some(program) = instance::trusted_in_path("journalctl") else { return Vec::new() };
+        let argv = self.argv(program.display().to_string());
+        let asked = tokio::task::spawn_blocking(move || ask::run(&argv, PATIENCE, Rights::ReadAll)).await;
+        match asked {
+            Ok(Ok(ended)) => words::emergencies(&ended.output, None),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
 
-    fn argv(&self) -> Vec<String> {
+    fn argv(&self, program: String) -> Vec<String> {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut argv = ["journalctl", "--quiet", "--no-pager", "--output=cat"].map(str::to_owned).to_vec();
+        let mut argv = vec![program];
+        argv.extend(["--quiet", "--no-pager", "--output=cat"].map(str::to_owned));
         argv.push(format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros()));
         let unit = self.unit.iter().map(|unit| format!("_SYSTEMD_UNIT={unit}"));
         for (index, wanted) in self.pids.iter().map(|pid| format!("_PID={pid}")).chain(unit).enumerate() {
@@ -50,7 +54,7 @@ mod tests {
     fn either_match_will_do() {
         let since = UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042);
         let unit = Some("nginx.service".to_owned());
-        let argv = Journal { since, pids: vec![7, 8], unit }.argv();
+        let argv = Journal { since, pids: vec![7, 8], unit }.argv("journalctl".to_owned());
         let expected =
             ["--since=@1700000000.000042", "_PID=7", "+", "_PID=8", "+", "_SYSTEMD_UNIT=nginx.service"];
         assert_eq!(argv[4..], expected);

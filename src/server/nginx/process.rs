@@ -14,17 +14,50 @@ use crate::problem::Problem;
 /// The kernel's mark of a process that was forked and runs its parent's program still.
 const FORKED_ONLY: u64 = 0x40;
 
+/// A master with ten thousand children lists them in less.
+const MAX_PROC_FILE: u64 = 256 * 1024;
+
 /// A reload's last worker is started soon after its first; a child older than this is of no reload under way.
 const YOUNG: Duration = Duration::from_millis(300);
 /// Between two workers of one reload, on a busy machine.
 const SETTLED: Duration = Duration::from_millis(25);
 const MOST_SETTLING: Duration = Duration::from_millis(500);
 
-/// A process that calls itself an nginx master.
+/// The users whose processes are believed. Everybody can give a process the title of a master, and a program that
+/// root has lent its rights to (su, passwd) has root's effective user and its caller's title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// certhook's own user.
+    own: u32,
+    /// The user that the configuration names.
+    named: Option<u32>,
+}
+
+/// The user of a trusted process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum User {
+    Root,
+    /// certhook's own, where that is not root.
+    Own,
+    /// The one that the configuration names.
+    Named,
+}
+
+/// A trusted process that calls itself an nginx master.
 #[derive(Debug, Clone)]
 pub(super) struct Master {
     pub(super) pid: i32,
     pub(super) title: Title,
+    pub(super) user: User,
+    trust: Trust,
+}
+
+/// A process that calls itself an nginx master and is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Untrusted {
+    pub(super) pid: i32,
+    /// Its real and its effective user.
+    pub(super) users: (u32, u32),
 }
 
 /// A child of a master.
@@ -46,16 +79,56 @@ pub(super) fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-impl Master {
-    pub(super) fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, title: Title::parse(&command_line(pid)?)? })
+impl Trust {
+    pub(super) fn new(named: Option<u32>) -> Self {
+        Self { own: crate::platform::own_user(), named }
     }
 
-    /// The program it runs, where that may be seen.
-    pub(super) fn program(&self) -> Option<PathBuf> {
-        let path = std::fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
-        // A package upgrade leaves the running program without a name.
-        path.exists().then_some(path)
+    /// The user of a process whose real, effective, saved and file system users are all the same trusted one.
+    fn user(self, users: [u32; 4]) -> Option<User> {
+        let [first, rest @ ..] = users;
+        if rest != [first; 3] {
+            return None;
+        }
+        match first {
+            0 => Some(User::Root),
+            user if user == self.own => Some(User::Own),
+            user if Some(user) == self.named => Some(User::Named),
+            _ => None,
+        }
+    }
+}
+
+/// The processes that call themselves nginx masters, share this process's namespace and are not trusted.
+pub(super) fn untrusted(trust: Trust) -> Vec<Untrusted> {
+    let calls_itself = |pid: &i32| command_line(*pid).is_some_and(|title| Title::parse(&title).is_some());
+    let found = processes().filter(calls_itself).filter_map(|pid| {
+        let users = users(pid)?;
+        // A worker has the title of its master for a moment, with the user of a worker.
+        let is_worker = is_forked(pid) && parent(pid).and_then(|parent| Master::of(parent, trust)).is_some();
+        let untrusted = trust.user(users).is_none() && !is_worker && !is_elsewhere(pid);
+        untrusted.then_some(Untrusted { pid, users: (users[0], users[1]) })
+    });
+    found.collect()
+}
+
+impl Master {
+    pub(super) fn of(pid: i32, trust: Trust) -> Option<Self> {
+        let user = trust.user(users(pid)?)?;
+        let title = Title::parse(&command_line(pid)?)?;
+        // The process may have ended between the two, and its number been given to another.
+        (users(pid).and_then(|users| trust.user(users)) == Some(user)).then_some(Self {
+            pid,
+            title,
+            user,
+            trust,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_title(pid: i32, title: &str) -> Self {
+        let title = Title::parse(title).expect("the title of a master");
+        Self { pid, title, user: User::Root, trust: Trust { own: 0, named: None } }
     }
 
     /// The folder it was started in, where that may be seen.
@@ -77,7 +150,7 @@ impl Master {
 
     /// Whether it runs in a container that certhook is not in.
     pub(super) fn is_elsewhere(&self) -> bool {
-        namespaces(&self.pid.to_string()).len() > namespaces("self").len().max(1)
+        is_elsewhere(self.pid)
     }
 
     /// The process ids of its children, old and new.
@@ -109,16 +182,26 @@ impl Master {
 
     /// Its children, and what they are.
     pub(super) fn family(&self) -> Vec<(i32, Child)> {
-        self.children().into_iter().filter_map(|pid| Some((pid, child(pid)?))).collect()
+        self.children().into_iter().filter_map(|pid| Some((pid, child(pid, self.trust)?))).collect()
     }
 
     /// The master whose child it is, during an upgrade.
     pub(super) fn parent(&self) -> Option<Self> {
-        Self::of(parent(self.pid)?)
+        Self::of(parent(self.pid)?, self.trust)
+    }
+
+    /// A child that is a trusted master too.
+    pub(super) fn child(&self, pid: i32) -> Option<Self> {
+        Self::of(pid, self.trust)
+    }
+
+    /// The same process, if it is still a master; another one that has taken over its number may be.
+    pub(super) fn seen_again(&self) -> Option<Self> {
+        Self::of(self.pid, self.trust)
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        Self::of(self.pid).is_some()
+        self.seen_again().is_some()
     }
 
     /// Asks without sending anything.
@@ -132,7 +215,7 @@ impl Master {
     }
 
     fn send(&self, signal: Option<Signal>) -> Result<(), Problem> {
-        kill(Pid::from_raw(self.pid), signal).map_err(|error| match error {
+        self.signal(signal).map_err(|error| match error {
             Errno::EPERM => Problem::new(
                 "may_not_signal",
                 format!("this user may not signal nginx's master (process {})", self.pid),
@@ -150,18 +233,51 @@ impl Master {
     }
 }
 
+impl Master {
+    /// Signals the process that was looked at, and no other that has its number now. Linux before 5.3 has no
+    /// handle of a process; there the number has to do.
+    #[cfg(target_os = "linux")]
+    fn signal(&self, signal: Option<Signal>) -> nix::Result<()> {
+        use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+        let errno = |error: rustix::io::Errno| Errno::from_raw(error.raw_os_error());
+        let number = rustix::process::Pid::from_raw(self.pid).ok_or(Errno::ESRCH)?;
+        let handle = match pidfd_open(number, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => None,
+            handle => Some(handle.map_err(errno)?),
+        };
+        // What is behind the handle now stays behind it.
+        if !self.is_alive() {
+            return Err(Errno::ESRCH);
+        }
+        match (handle, signal) {
+            (Some(handle), Some(signal)) => {
+                let signal = rustix::process::Signal::from_named_raw(signal as i32).ok_or(Errno::EINVAL)?;
+                pidfd_send_signal(handle, signal).map_err(errno)
+            }
+            (_, signal) => kill(Pid::from_raw(self.pid), signal),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn signal(&self, signal: Option<Signal>) -> nix::Result<()> {
+        if self.is_alive() { kill(Pid::from_raw(self.pid), signal) } else { Err(Errno::ESRCH) }
+    }
+}
+
 /// Whether a child has begun the life of a worker or helper; `false` for the first moments of an upgrade's
 /// new master too, which end with another program.
 pub(super) fn is_forked(pid: i32) -> bool {
     stat(pid, 6).is_some_and(|flags: u64| flags & FORKED_ONLY != 0)
 }
 
-fn child(pid: i32) -> Option<Child> {
+fn child(pid: i32, trust: Trust) -> Option<Child> {
     let title = command_line(pid)?;
     Some(match Title::parse(&title) {
         // A worker has its master's title until it has one of its own.
         Some(_) if is_forked(pid) => Child::Worker,
-        Some(_) => Child::Master,
+        // A worker that somebody has taken over may call itself anything.
+        Some(_) if Master::of(pid, trust).is_some() => Child::Master,
+        Some(_) => Child::Other,
         None if title.contains(": worker process is shutting down") => Child::Draining,
         None if title.contains(": worker process") => Child::Worker,
         None => Child::Other,
@@ -172,6 +288,18 @@ fn command_line(pid: i32) -> Option<String> {
     // Neither 0 nor a negative number is one process.
     let title = read(&format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 1)?;
     Some(title.replace('\0', " "))
+}
+
+/// The real, effective, saved and file system user of a process.
+fn users(pid: i32) -> Option<[u32; 4]> {
+    let status = read(&format!("/proc/{pid}/status")).ok().filter(|_| pid > 1)?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let numbers: Vec<u32> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    numbers.try_into().ok()
+}
+
+fn is_elsewhere(pid: i32) -> bool {
+    namespaces(&pid.to_string()).len() > namespaces("self").len().max(1)
 }
 
 fn namespaces(process: &str) -> Vec<i32> {
@@ -201,24 +329,11 @@ fn stat<T: std::str::FromStr>(pid: i32, field: usize) -> Option<T> {
     rest.split_whitespace().nth(field)?.parse().ok()
 }
 
-/// A file below `/proc`. They tell no size, and what does not know it reads them in many small pieces.
+/// Reads a file below `/proc`, at most its first [`MAX_PROC_FILE`] bytes: a process may have a command line of
+/// megabytes.
 fn read(path: &str) -> std::io::Result<String> {
     const USUAL: usize = 4096;
-    let mut file = std::fs::File::open(path)?;
-    let mut bytes = vec![0; USUAL];
-    let mut length = 0;
-    loop {
-        let read = match file.read(&mut bytes[length..]) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if read == 0 {
-            bytes.truncate(length);
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        length += read;
-        if length == bytes.len() {
-            bytes.resize(length * 2, 0);
-        }
-    }
+    let mut bytes = Vec::with_capacity(USUAL);
+    crate::platform::open_to_read(path.as_ref())?.take(MAX_PROC_FILE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
