@@ -18,8 +18,8 @@ pub struct Entry {
     pub site: String,
     /// The site's key: its certificate's path.
     pub certificate: String,
-    /// `adopted`, `whole`, `touched`, `reloaded`, `served`, `reported`, `report_failed`, `report_held`, `problem`,
-    /// `well`; of renewals `renewal_scheduled`, `renewal_refused`, `renewed`, `renewed_elsewhere`, `fetched`,
+    /// `adopted`, `whole`, `touched`, `reloaded`, `served`, `reported`, `report_failed`, `report_held`, `report_limited`,
+    /// `problem`, `well`; of renewals `renewal_scheduled`, `renewal_refused`, `renewed`, `renewed_elsewhere`, `fetched`,
     /// `renewal_failed`.
     pub event: String,
     /// The leaf it is about.

@@ -42,6 +42,8 @@ pub(super) struct World {
     /// Old workers that drain after each reload, and what `Count` is told.
     pub(super) draining: usize,
     pub(super) counts: usize,
+    /// So much a look's wall clock lags behind.
+    pub(super) wall_lags: Duration,
     /// When the leaves end.
     pub(super) leaves_end: Timestamp,
     /// Whose files the server names when it refuses.
@@ -135,6 +137,7 @@ impl World {
             reloads_for: vec![Vec::new(); sites],
             draining: 0,
             counts: 0,
+            wall_lags: Duration::ZERO,
             leaves_end: Timestamp::MAX,
             at_fault: None,
             mark: Mark::default(),
@@ -374,7 +377,7 @@ impl World {
             },
             written_at: Timestamp::UNIX_EPOCH,
             age: self.age,
-            read_at: self.wall(),
+            read_at: self.wall() - self.wall_lags,
             mark: self.mark,
         }
     }
