@@ -20,6 +20,7 @@
 //!
 //!   from Probing, Reloading, Verifying, Recording:  failed ─▶ Waiting{retry_at} ─ hint, retry ─▶ Inspecting
 //!   from Probing, while the server has not loaded its part for the site:  Awaiting{since} ─ hint, load ─▶ Inspecting
+//!   instead of Ready, where the site has changed too often:  HeldOff{until} ─ hint, load, until ─▶ Inspecting
 //! ```
 //!
 //! A renewal that was only just written goes from Inspecting to Ready without Probing, where its server has shown that
@@ -31,6 +32,7 @@
 
 mod issuers;
 pub mod judge;
+mod pace;
 mod schedule;
 mod server;
 mod setup;
@@ -48,6 +50,7 @@ use jiff::Timestamp;
 use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
 use issuers::Issuers;
+pub use pace::{FIRST_HOLD_OFF, LONGEST_HOLD_OFF, PACE_WINDOW, Pace};
 use schedule::{Key, Schedule};
 use server::Server;
 pub use setup::{ServerSetup, SiteSetup, Tuning};
@@ -112,8 +115,10 @@ pub enum Cause {
     Writing,
     /// Events may have been lost; nothing is known to have changed.
     Missed,
-    /// Somebody asked (start, rescan, `sync`): the wire is to be asked too.
+    /// The start or the slow rescan: the wire is to be asked too.
     Asked,
+    /// An operator asked (`sync`): as [`Cause::Asked`], and hold-offs end.
+    Requested,
     /// Somebody says that the server was reloaded: the wire is to be asked, and no more than that. A server whose
     /// reload tells certhook of itself must not be reloaded for ever.
     Reloaded,
@@ -388,7 +393,7 @@ impl Agent {
             }
         }
         // Lost events are no reason to ask the wire later than it would be.
-        if cause == Cause::Asked {
+        if matches!(cause, Cause::Asked | Cause::Requested) {
             self.schedule.set(Key::Rescan, now + self.tuning.rescan);
         }
     }
@@ -425,7 +430,7 @@ impl Agent {
                 site.unloaded = None;
             }
             // Who was reloaded in vain is not reloaded for this: two of them would go on for ever.
-            if matches!(site.state, State::Waiting { .. } | State::Awaiting { .. }) {
+            if matches!(site.state, State::Waiting { .. } | State::Awaiting { .. } | State::HeldOff { .. }) {
                 self.stir(now, id, false);
                 self.look_now(now, id, true);
             }

@@ -17,7 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
+use crate::config::Limits;
+use crate::ledger::{Allowance, Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
 pub use counted::{Trouble, list};
 use counted::{settle, spent_until};
@@ -55,7 +56,7 @@ pub struct Courier {
     portal: Arc<Portal>,
     /// `name` and `id` of a site are its record's.
     known: Known,
-    requests_per_week: u32,
+    allowance: Allowance,
     first_pause: Duration,
     /// The leaves whose reports the portal has taken, and the ledger could not note yet.
     answered: RefCell<HashSet<String>>,
@@ -74,15 +75,20 @@ impl Courier {
     pub fn new(
         ledger: Arc<Ledger>,
         portal: Arc<Portal>,
-        config: &crate::config::Portal,
+        config: (&crate::config::Portal, Limits),
         known: Known,
         told: Box<dyn Fn() + Send>,
     ) -> Self {
+        let (config, limits) = config;
         Self {
             ledger,
             portal,
             known,
-            requests_per_week: config.requests_per_week,
+            allowance: Allowance {
+                per_week: config.requests_per_week,
+                reports_per_day: limits.reports_per_day,
+                share: limits.share.of(config.requests_per_week),
+            },
             first_pause: config.retry,
             answered: RefCell::default(),
             listed: RefCell::default(),
@@ -94,6 +100,9 @@ impl Courier {
 
     /// Works until nobody can give orders any more.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        if let Err(error) = self.ledger.look_at_limited(Timestamp::now()) {
+            tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
+        }
         loop {
             let sleep = match self.deliver_due(|| orders.is_closed()).await {
                 Ok(next) => next,
@@ -180,7 +189,7 @@ impl Courier {
         for last in [false, true] {
             self.portal.authorise().await?;
             crate::crash::point("token-got");
-            let spent = self.spend(Purpose::Report(report))?;
+            let spent = self.spend(Purpose::Report(report, record.id))?;
             crate::crash::point("request-noted");
             match self.portal.report(record.id, &record.name, &report.remote_create_date).await {
                 Err(Failure { next: Next::NewToken, .. }) if !last => self.portal.forget_token(),
@@ -191,7 +200,7 @@ impl Courier {
     }
 
     fn spend(&self, purpose: Purpose<'_>) -> Result<Spent, Refusal> {
-        self.ledger.spend(purpose, self.requests_per_week, Timestamp::now())
+        self.ledger.spend(purpose, self.allowance, Timestamp::now())
     }
 
     fn put_off(&self, report: &Report, trouble: Trouble) -> Result<(), LedgerError> {
@@ -199,6 +208,11 @@ impl Courier {
         let Report { site, fingerprint, .. } = report;
         let (at, problem) = match trouble {
             Trouble::Ledger(error) => return Err(error),
+            Trouble::Limited(limited) => {
+                let (at, problem) = (limited.next_attempt_at(), limited.problem());
+                tracing::warn!(site, %fingerprint, next_attempt_at = %at, %problem, "report limited");
+                return self.ledger.limit_report(report, &limited, now);
+            }
             Trouble::Spent(until) => (until.max(now + Duration::from_secs(60)), spent_until(until)),
             Trouble::Failed(failure) if must_hold(&failure, report) => {
                 tracing::warn!(site, %fingerprint, problem = %failure.problem, "report held");

@@ -99,8 +99,10 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn pass(config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
+pub async fn pass(mut config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
     let mut orders = Orders { stop: StopSignals::new().map_err(no_signals)?, reread: None, calls: None };
+    // An operator, or cron, says when: nothing is held off.
+    config.limits.changes_free = 0;
     let mut daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())));
     let mut outcome = daemon.sync_locally(retry, wait);
     daemon.turn(&mut orders).await;
@@ -185,7 +187,11 @@ impl Daemon {
     fn new(config: Config, earlier: Option<oneshot::Receiver<()>>, shared: Arc<Shared>) -> Self {
         let ledger = Arc::new(Ledger::at(&config.state_dir));
         let setups: Vec<ServerSetup> = config.servers.iter().map(setup_of).collect();
-        let tuning = Tuning { settle: config.watch.settle, rescan: config.watch.rescan };
+        let tuning = Tuning {
+            settle: config.watch.settle,
+            rescan: config.watch.rescan,
+            changes_free: config.limits.changes_free,
+        };
         let (hint_sender, hints) = mpsc::unbounded_channel();
         let (result_sender, results) = mpsc::unbounded_channel();
         let (news_sender, news) = mpsc::unbounded_channel();

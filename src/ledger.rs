@@ -6,6 +6,7 @@
 mod alerts;
 mod budget;
 mod history;
+mod limits;
 mod records;
 mod renewals;
 mod reports;
@@ -25,15 +26,17 @@ use crate::problem::Problem;
 pub use alerts::Case;
 pub use budget::{Purpose, Refusal, Spent, Usage};
 pub use history::{Entry, Tally};
+pub use limits::{Allowance, Limited};
 pub use records::{PortalList, PortalRecord};
 pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("ledger/schema.sql"),
     include_str!("ledger/renewals.sql"),
     include_str!("ledger/alerts.sql"),
+    include_str!("ledger/limits.sql"),
 ];
 
 /// Another process's write is waited for so long.

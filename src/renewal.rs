@@ -91,7 +91,7 @@ impl Renewer {
                     match trouble {
                         Trouble::Spent(at) => until(at).unwrap_or_default().max(Duration::from_secs(60)),
                         Trouble::Failed(failure) => pause(failures, &failure),
-                        Trouble::Ledger(_) => Duration::from_secs(60),
+                        Trouble::Limited(_) | Trouble::Ledger(_) => Duration::from_secs(60),
                     }
                 }
             };

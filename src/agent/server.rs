@@ -107,6 +107,9 @@ impl Server {
 impl Agent {
     /// A site is looked at and not decided yet; `touched` if something about its files changed.
     pub(super) fn stir(&mut self, now: Instant, site: SiteId, touched: bool) {
+        if !self.sites[site].may_stir(now) {
+            return;
+        }
         let server = self.sites[site].server;
         let until = now + if touched { HOLD } else { SCAN_HOLD };
         let known = self.servers[server.0].stirring.entry(site).or_insert(until);
@@ -220,9 +223,11 @@ impl Agent {
         let going = std::mem::take(&mut server.ready);
         (server.first, server.last) = (None, None);
         for site in &going {
+            self.count_change(now, *site);
             let site = &mut self.sites[*site];
             site.state = State::Reloading { attempt: site.failures + 1 };
         }
+        let server = &mut self.servers[id.0];
         server.in_flight = Some((going, now));
         server.begun = Some(now);
         self.actions.push(Action::Reload(id));

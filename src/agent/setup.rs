@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Recorded, ServerId};
+use super::{Pace, Recorded, ServerId};
 
 /// The agent's settings.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +11,8 @@ pub struct Tuning {
     pub settle: Duration,
     /// Between looks at everything.
     pub rescan: Duration,
+    /// Changes of a site within an hour that are acted on at once; 0: all.
+    pub changes_free: u32,
 }
 
 /// One server's settings.
@@ -36,4 +38,6 @@ pub struct SiteSetup {
     /// Its server may not have loaded its part of the configuration yet: that it is not served is no reason to
     /// reload.
     pub unloaded: bool,
+    /// Its changes before the start, as far as they count.
+    pub pace: Option<Pace>,
 }

@@ -2,6 +2,7 @@
 //! to a record in `wire`.
 
 mod disk;
+mod hold_off;
 mod wire;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::schedule::Key;
 use super::{Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, SiteId, SiteSetup, retry_pause};
 use crate::certificate::{Doubt, Fingerprint, Leaf};
 use crate::problem::Problem;
+use hold_off::Changes;
 
 /// Where a site stands. Each state carries its own deadline and count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,11 @@ pub enum State {
     Awaiting {
         /// Since when.
         since: Instant,
+    },
+    /// It has changed too often; its newest set is loaded later, or with another site's reload.
+    HeldOff {
+        /// When.
+        until: Instant,
     },
     /// Something failed; it is tried again.
     Waiting {
@@ -121,11 +128,12 @@ pub struct Site {
     // Few sites have any of these.
     problem: Option<Box<(Problem, Instant)>>,
     fault: Option<Box<Problem>>,
+    changes: Option<Box<Changes>>,
 }
 
 impl Site {
     pub(super) fn new(now: Instant, setup: SiteSetup) -> Self {
-        let SiteSetup { server, recorded, unloaded } = setup;
+        let SiteSetup { server, recorded, unloaded, pace } = setup;
         Self {
             server,
             state: State::Unknown,
@@ -148,6 +156,7 @@ impl Site {
             probed_at: None,
             problem: None,
             fault: None,
+            changes: pace.map(|pace| Box::new(Changes::new(pace, recorded.map(|recorded| recorded.set)))),
         }
     }
 
@@ -189,7 +198,7 @@ impl Site {
     /// Whether nothing is under way and nothing is awaited but time or a repair.
     pub fn at_rest(&self) -> bool {
         let rests = match self.state {
-            State::Current | State::Waiting { .. } | State::Awaiting { .. } => true,
+            State::Current | State::Waiting { .. } | State::Awaiting { .. } | State::HeldOff { .. } => true,
             State::Pending { .. } => self.problem.is_some(),
             _ => false,
         };
@@ -261,12 +270,14 @@ impl Site {
 impl Agent {
     /// Disk, wire and record agree.
     pub(super) fn settled(&mut self, now: Instant, id: SiteId) {
+        let free = self.tuning.changes_free;
         let site = &mut self.sites[id];
         site.state = State::Current;
         site.failures = 0;
         site.ask_wire = false;
         site.unloaded = None;
         site.urgent_at = None;
+        site.forget_changes(now, free);
         let seen_by_server = site.reloaded.take().and_then(|reloaded| reloaded.mark);
         site.kept = site.disk.as_ref().map(|disk| match seen_by_server {
             Some(mark) if mark != disk.mark => Kept::Other(Box::new((disk.bundle.set, mark))),

@@ -2,6 +2,7 @@
 
 mod changing;
 mod fresh;
+mod limits;
 mod model;
 mod trouble;
 mod world;
@@ -29,7 +30,7 @@ fn first_start_takes_what_is_served_as_it_is() {
 #[test]
 fn the_slow_look_at_everything_begins_with_the_first_event() {
     let now = Instant::now();
-    let mut agent = Agent::new(Tuning { settle: SECOND, rescan: SECOND * 100 }, &[]);
+    let mut agent = Agent::new(Tuning { settle: SECOND, rescan: SECOND * 100, changes_free: 0 }, &[]);
     assert_eq!(agent.next_deadline(), None);
     agent.handle(now, Event::Tick);
     assert_eq!(agent.next_deadline(), Some(now + SECOND * 100));

@@ -92,6 +92,7 @@ pub(super) async fn ask(
             let message = format!("this host's requests for looking around are spent until {until}");
             Problem::new("requests_spent", message, "wait until then")
         }
+        Refusal::Limited(limited) => limited.problem(),
         Refusal::Ledger(error) => error.problem(),
     })?;
     let asked = Timestamp::now();

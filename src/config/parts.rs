@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::limits;
 use super::outlets::{alert, metrics};
 use super::portal::{portal, renewal};
 use super::raw::{At, File, Section};
 use super::servers::{default_server, server};
 use super::sites::{bindings_differ, copies_differ, keys_differ, names_differ, site};
-use super::{Config, Kind, Server, Site, Watch};
+use super::{Config, Kind, Limits, Server, Site, Watch};
 use crate::platform;
 
 /// An address that a web request may go to: https, or http on loopback.
@@ -63,6 +64,7 @@ pub(super) fn empty() -> Config {
         portal: None,
         renewal: None,
         watch: watch(None),
+        limits: Limits::default(),
         metrics: None,
         alert: None,
         servers: vec![default_server()],
@@ -95,6 +97,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let portal = top.section("portal").map(|section| portal(file, section));
     let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
+    let limits = limits(file, top.section("limits"));
     let metrics = top.section("metrics").map(|section| metrics(file, section));
     let alert = top.section("alert").map(|section| alert(file, section));
     let mut servers = Servers::default();
@@ -144,6 +147,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         portal,
         renewal,
         watch,
+        limits,
         // Where one of them is wrong, a mistake was told.
         metrics: metrics.flatten(),
         alert: alert.flatten(),

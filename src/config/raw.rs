@@ -146,6 +146,16 @@ impl<'f, 't> Section<'f, 't> {
         }
     }
 
+    /// A string, or the number 0, which is returned as a string too.
+    pub(super) fn string_or_zero(&mut self, key: &'static str) -> Option<At<String>> {
+        let zero = |value: &DeValue<'_>| matches!(value, DeValue::Integer(digits) if digits.as_str() == "0");
+        if !self.table.get(key).is_some_and(|value| zero(value.get_ref())) {
+            return self.string(key);
+        }
+        let (line, _) = self.take(key)?;
+        Some(At { value: "0".to_owned(), line })
+    }
+
     /// A string that must be there.
     pub(super) fn required(&mut self, key: &'static str, example: &str) -> Option<At<String>> {
         if !self.has(key) {

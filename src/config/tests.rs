@@ -126,6 +126,9 @@ fn what_is_left_out_has_its_default() {
     assert!(config.portal.is_none());
     let Watch { settle, rescan, poll } = config.watch;
     assert_eq!([settle, rescan, poll], [seconds(30), seconds(3600), seconds(10)]);
+    assert_eq!(config.limits, limits(""));
+    assert_eq!((config.limits.changes_free, config.limits.reports_per_day), (6, 4));
+    assert_eq!(config.limits.share.of(50), Some(12));
     let [server] = &config.servers[..] else { panic!("{:?}", config.servers) };
     assert_eq!((server.name.as_str(), &server.reload), ("nginx", &Reload::Signal));
     assert_eq!((server.verify_timeout, server.reload_timeout), (seconds(10), seconds(60)));
@@ -136,6 +139,21 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(portal.endpoint.as_str(), "https://letsencryptapi.azure-api.net");
     assert_eq!(portal.login.as_str(), "https://login.microsoftonline.com");
     assert_eq!((portal.requests_per_week, portal.timeout, portal.retry), (50, seconds(30), seconds(5)));
+}
+
+fn limits(lines: &str) -> Limits {
+    parse(&format!("[limits]\n{lines}\n{SITE}")).unwrap().limits
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "its paths are Unix's")]
+fn limits_zero_switches_each_off() {
+    let given = limits("changes_free = 8\nreports_per_day = 3\nshare = \"1/2\"");
+    assert_eq!((given.changes_free, given.reports_per_day, given.share.of(50)), (8, 3, Some(25)));
+    for share in ["0", "\"0\""] {
+        let off = format!("changes_free = 0\nreports_per_day = 0\nshare = {share}");
+        assert_eq!(limits(&off), Limits::NONE, "{share}");
+    }
 }
 
 #[test]
@@ -163,6 +181,17 @@ fn mistakes_before_the_sites() {
         ("[watch]\nrescan = \"1w\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"367d\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"99999999999999999999s\"", &[(2, "bad_duration")]),
+        ("[limits]\nchanges = 6", &[(2, "unknown_key")]),
+        ("limits = 5", &[(1, "wrong_type")]),
+        ("[limits]\nchanges_free = -1", &[(2, "out_of_range")]),
+        ("[limits]\nchanges_free = 1001", &[(2, "out_of_range")]),
+        ("[limits]\nchanges_free = \"6\"", &[(2, "wrong_type")]),
+        ("[limits]\nreports_per_day = -1", &[(2, "out_of_range")]),
+        ("[limits]\nreports_per_day = \"4\"", &[(2, "wrong_type")]),
+        ("[limits]\nshare = \"a quarter\"", &[(2, "bad_value")]),
+        ("[limits]\nshare = \"5/4\"", &[(2, "bad_value")]),
+        ("[limits]\nshare = 1", &[(2, "wrong_type")]),
+        ("[limits]\nshare = 0.25", &[(2, "wrong_type")]),
         ("[server.a]\nkind = \"apache\"\npre_chek = true", &[(2, "bad_value"), (3, "unknown_key")]),
         ("[server.a]\nkind = \"nginx\"\npre_check = \"yes\"", &[(3, "wrong_type")]),
         ("[server.a]\nkind = \"nginx\"\nuser = 5", &[(3, "wrong_type")]),

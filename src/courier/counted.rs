@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::ledger::{Ledger, LedgerError, Purpose, Refusal, Spent};
+use crate::ledger::{Allowance, Ledger, LedgerError, Limited, Purpose, Refusal, Spent};
 use crate::portal::{Certificate, Failure, Next, Portal};
 use crate::problem::Problem;
 
@@ -12,6 +12,8 @@ pub enum Trouble {
     Failed(Failure),
     /// No request may be spent until then.
     Spent(Timestamp),
+    /// The report's site has used what it may.
+    Limited(Limited),
     /// The ledger.
     Ledger(LedgerError),
 }
@@ -32,6 +34,7 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Spent(until) => Self::Spent(until),
+            Refusal::Limited(limited) => Self::Limited(limited),
             Refusal::Ledger(error) => Self::Ledger(error),
         }
     }
@@ -43,6 +46,7 @@ impl Trouble {
         match self {
             Self::Failed(failure) => failure.problem.clone(),
             Self::Spent(until) => spent_until(*until),
+            Self::Limited(limited) => limited.problem(),
             Self::Ledger(error) => error.problem(),
         }
     }
@@ -72,9 +76,10 @@ pub(super) fn settle<T>(ledger: &Ledger, spent: Spent, outcome: Result<T, Failur
 pub async fn list(
     ledger: &Ledger,
     portal: &Portal,
-    allowance: u32,
+    allowance: impl Into<Allowance>,
     purpose: Purpose<'_>,
 ) -> Result<Vec<Certificate>, Trouble> {
+    let allowance = allowance.into();
     let mut tried = false;
     loop {
         portal.authorise().await?;

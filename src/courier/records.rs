@@ -79,7 +79,7 @@ impl Courier {
             return Ok(Some(record));
         }
         let since = report.released_at.map_or(report.created_at, |released| released.max(report.created_at));
-        let list = self.list(self.kept_list(|at| at >= since)?, Purpose::Record).await?;
+        let list = self.list(self.kept_list(|at| at >= since)?, Purpose::Record(report)).await?;
         match self.find(&list, report) {
             Some(record) if is_of(record, report) => Ok(Some(record.clone())),
             Some(record) => Err(hold(differs(record, report))),
@@ -113,7 +113,7 @@ impl Courier {
             return Ok(list);
         }
         let asked = Timestamp::now();
-        let answer = super::list(&self.ledger, &self.portal, self.requests_per_week, purpose).await?;
+        let answer = super::list(&self.ledger, &self.portal, self.allowance, purpose).await?;
         let list = as_list(answer, asked);
         self.ledger.keep_portal_list(&list)?;
         let list = Arc::new(Listed::new(list));

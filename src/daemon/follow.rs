@@ -358,7 +358,7 @@ impl Daemon {
     pub(super) fn look_at_everything(&mut self) {
         self.discover_all();
         self.draw();
-        self.feed(Event::LookAtAll(Cause::Asked));
+        self.feed(Event::LookAtAll(Cause::Requested));
     }
 }
 

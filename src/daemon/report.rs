@@ -83,7 +83,7 @@ impl Daemon {
             State::Current => "current",
             State::Ready | State::Reloading { .. } => "reloading",
             State::Inspecting | State::Probing | State::Verifying { .. } | State::Recording => "verifying",
-            State::Waiting { .. } => "waiting",
+            State::Waiting { .. } | State::HeldOff { .. } => "waiting",
         };
         let awaits = matches!(site.state(), State::Awaiting { .. });
         let pending = site.fault().map(|fault| fault.message.clone());

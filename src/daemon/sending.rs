@@ -26,8 +26,13 @@ pub(super) fn courier(
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
     let client = Arc::new(Portal::new(portal.clone()));
-    let courier =
-        Courier::new(Arc::clone(ledger), Arc::clone(&client), portal, known, Box::new(told.clone()));
+    let courier = Courier::new(
+        Arc::clone(ledger),
+        Arc::clone(&client),
+        (portal, config.limits),
+        known,
+        Box::new(told.clone()),
+    );
     let renewer = config.renewal.as_ref().map(|renewal| {
         let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
         Renewer::new(Arc::clone(ledger), client, (renewal, portal), wanted)

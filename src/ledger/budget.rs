@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::OptionalExtension;
 
+use super::limits::{self, Allowance, Limited};
 use super::{Ledger, LedgerError, Report, milliseconds};
 
 /// The portal counts over this time.
@@ -22,10 +23,21 @@ pub enum Purpose<'a> {
     Look,
     /// Scheduling renewals: as looking around.
     Renew,
-    /// Asking for the record that a report is about.
-    Record,
-    /// Sending this report: counts as one more attempt at it.
-    Report(&'a Report),
+    /// Asking for the record that this report is about.
+    Record(&'a Report),
+    /// Sending this report, about the portal's record of this number: counts as one more attempt at it.
+    Report(&'a Report, i64),
+}
+
+impl<'a> Purpose<'a> {
+    /// The report that it is for, and the record where it is known.
+    fn report(self) -> Option<(&'a Report, Option<i64>)> {
+        match self {
+            Self::Look | Self::Renew => None,
+            Self::Record(report) => Some((report, None)),
+            Self::Report(report, record) => Some((report, Some(record))),
+        }
+    }
 }
 
 /// A request that was noted.
@@ -47,46 +59,67 @@ pub enum Refusal {
     /// The allowance is spent until then.
     #[error("the week's requests are spent until {0}")]
     Spent(Timestamp),
+    /// The report's site has used what it may.
+    #[error("the site has used what it may")]
+    Limited(Limited),
     /// The ledger could not note it.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
 impl Ledger {
-    /// Notes one request, if `allowance` a week permits it.
+    /// Notes one request, if `allowance` permits it.
     ///
     /// # Errors
     /// [`Refusal`]: the request must not be sent.
-    pub fn spend(&self, purpose: Purpose<'_>, allowance: u32, now: Timestamp) -> Result<Spent, Refusal> {
-        let limit = match purpose {
-            Purpose::Record | Purpose::Report(_) => allowance,
-            Purpose::Look | Purpose::Renew => allowance - reserve(allowance),
-        };
+    pub fn spend(
+        &self,
+        purpose: Purpose<'_>,
+        allowance: impl Into<Allowance>,
+        now: Timestamp,
+    ) -> Result<Spent, Refusal> {
+        let allowance = allowance.into();
+        let per_week = allowance.per_week;
+        let report = purpose.report();
         let outcome = self.write(|transaction| {
             let (oldest, newest) = counted(now);
             transaction.execute("DELETE FROM request WHERE at <= ?1 OR at > ?2", (oldest, newest))?;
+            if let Some((report, record)) = report
+                && let Some(limited) = limits::of(transaction, report, record, allowance, now)?
+            {
+                return Ok(Err(Refusal::Limited(limited)));
+            }
+            let may_spend_the_last = match report {
+                Some((report, _)) => !limits::leaves_the_last(transaction, report, allowance)?,
+                None => false,
+            };
+            let limit = if may_spend_the_last { per_week } else { per_week - reserve(per_week) };
             let used: u32 = transaction.query_row("SELECT count(*) FROM request", [], |row| row.get(0))?;
             if let Some(beyond) = used.checked_sub(limit) {
                 // So many of the oldest have to be forgotten, and one more.
                 let place = "SELECT at FROM request ORDER BY at LIMIT 1 OFFSET ?1";
                 let freed = transaction.query_row(place, [beyond], |row| super::timestamp(row, 0));
-                return Ok(Err(freed.optional()?.map_or(now, window_after)));
+                return Ok(Err(Refusal::Spent(freed.optional()?.map_or(now, window_after))));
             }
             let what = match purpose {
                 Purpose::Look => "look",
                 Purpose::Renew => "renew",
-                Purpose::Record => "record",
-                Purpose::Report(report) => {
+                Purpose::Record(_) => "record",
+                Purpose::Report(report, _) => {
                     transaction
                         .execute("UPDATE report SET attempts = attempts + 1 WHERE id = ?1", [report.id])?;
                     "report"
                 }
             };
-            transaction
-                .execute("INSERT INTO request (at, what) VALUES (?1, ?2)", (milliseconds(now), what))?;
+            let (site, record) =
+                (report.map(|(report, _)| &report.site), report.and_then(|(_, record)| record));
+            transaction.execute(
+                "INSERT INTO request (at, what, report, site, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+                (milliseconds(now), what, report.map(|(report, _)| report.id), site, record),
+            )?;
             Ok(Ok(Spent(transaction.last_insert_rowid())))
         })?;
-        outcome.map_err(Refusal::Spent)
+        outcome
     }
 
     /// Takes back a request that never left this host.
@@ -123,6 +156,6 @@ fn counted(now: Timestamp) -> (i64, i64) {
 }
 
 /// When a request no longer counts.
-fn window_after(at: Timestamp) -> Timestamp {
+pub(super) fn window_after(at: Timestamp) -> Timestamp {
     at.saturating_add(WINDOW).unwrap_or(at)
 }

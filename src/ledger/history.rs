@@ -1,6 +1,6 @@
 //! What happened, in order, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use rusqlite::Transaction;
@@ -18,8 +18,8 @@ pub struct Entry {
     pub site: String,
     /// The site's key: its certificate's path.
     pub certificate: String,
-    /// `adopted`, `whole`, `touched`, `reloaded`, `served`, `reported`, `report_failed`, `report_held`, `problem`,
-    /// `well`; of renewals `renewal_scheduled`, `renewal_refused`, `renewed`, `renewed_elsewhere`, `fetched`,
+    /// `adopted`, `whole`, `touched`, `reloaded`, `served`, `reported`, `report_failed`, `report_held`, `report_limited`,
+    /// `problem`, `well`; of renewals `renewal_scheduled`, `renewal_refused`, `renewed`, `renewed_elsewhere`, `fetched`,
     /// `renewal_failed`.
     pub event: String,
     /// The leaf it is about.
@@ -90,6 +90,24 @@ impl Ledger {
         })?;
         *tally = counted;
         Ok(())
+    }
+
+    /// When servers were reloaded for each site after `since`, the oldest first, by the sites' keys.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn reloads_since(&self, since: Timestamp) -> Result<HashMap<String, Vec<Timestamp>>, LedgerError> {
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT site, at FROM history WHERE at > ?1 AND event = 'reloaded' ORDER BY at, id",
+            )?;
+            let mut rows = query.query([milliseconds(since)])?;
+            let mut reloads: HashMap<String, Vec<Timestamp>> = HashMap::new();
+            while let Some(row) = rows.next()? {
+                reloads.entry(row.get(0)?).or_default().push(timestamp(row, 1)?);
+            }
+            Ok(reloads)
+        })
     }
 
     /// Appends one line.

@@ -3,6 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod limits;
 mod outlets;
 
 fn new() -> (TempDir, Ledger) {
@@ -223,16 +224,16 @@ fn looking_around_may_not_spend_the_requests_of_reports() {
         let spent = |purpose, second| match ledger.spend(purpose, allowance, at(second)) {
             Ok(_) => None,
             Err(Refusal::Spent(until)) => Some(until),
-            Err(Refusal::Ledger(error)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
         };
         for second in 0..looks {
             assert_eq!(spent(Purpose::Look, second), None, "{second} of {allowance}");
         }
         assert_eq!(spent(Purpose::Look, looks), Some(at(7 * DAY)), "of {allowance}");
         for second in looks..i64::from(allowance) {
-            assert_eq!(spent(Purpose::Report(&report), second), None, "{second} of {allowance}");
+            assert_eq!(spent(Purpose::Report(&report, 158), second), None, "{second} of {allowance}");
         }
-        assert_eq!(spent(Purpose::Report(&report), 100), Some(at(7 * DAY)));
+        assert_eq!(spent(Purpose::Report(&report, 158), 100), Some(at(7 * DAY)));
         assert_eq!(ledger.usage(at(100)).unwrap().used, allowance, "a refused one is not counted");
         let attempts = report_of(&ledger, "a").unwrap().attempts;
         assert_eq!(i64::from(attempts), i64::from(allowance) - looks, "nor is it an attempt");
@@ -346,7 +347,7 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     };
     assert_eq!(pragma("synchronous"), 2.into(), "FULL");
     assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
-    assert_eq!(pragma("user_version"), 3.into());
+    assert_eq!(pragma("user_version"), 4.into());
     let below = folder.path().join("made/by/certhook");
     let made = Ledger::open(&below).unwrap();
     made.note(&Entry::new(at(1), "a", "well")).unwrap();
@@ -570,7 +571,7 @@ fn all_wait_when_one_has_to_and_a_request_that_was_not_sent_is_given_back() {
     ledger.postpone_all(at(60), at(5)).unwrap();
     let due = |name: &str| report_of(&ledger, name).unwrap().next_attempt_at;
     assert_eq!((due("a"), due("b"), due("c")), (at(60), at(60), at(100)));
-    let spent = ledger.spend(Purpose::Record, 50, at(6)).unwrap();
+    let spent = ledger.spend(Purpose::Record(&report_of(&ledger, "a").unwrap()), 50, at(6)).unwrap();
     let _kept = ledger.spend(Purpose::Look, 50, at(6)).unwrap();
     ledger.refund(spent).unwrap();
     assert_eq!(ledger.usage(at(7)).unwrap().used, 1);
@@ -638,7 +639,9 @@ fn renewing_leaves_the_last_requests_to_reports() {
         ledger.spend(Purpose::Renew, 50, at(second)).unwrap();
     }
     assert!(matches!(ledger.spend(Purpose::Renew, 50, at(41)), Err(Refusal::Spent(_))));
-    assert!(ledger.spend(Purpose::Record, 50, at(42)).is_ok());
+    ledger.install(&installation("a", "one"), at(4)).unwrap();
+    let report = report_of(&ledger, "one").unwrap();
+    assert!(ledger.spend(Purpose::Record(&report), 50, at(42)).is_ok());
 }
 
 #[test]

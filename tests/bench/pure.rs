@@ -41,7 +41,8 @@ impl World {
             let (bundle, now) = (look(&ca.issue(Order::default())), Timestamp::now());
             Seen { bundle, written_at: now, age: Duration::ZERO, read_at: now, mark: Mark::default() }
         });
-        let tuning = Tuning { settle: Duration::from_secs(30), rescan: Duration::from_secs(1 << 30) };
+        let tuning =
+            Tuning { settle: Duration::from_secs(30), rescan: Duration::from_secs(1 << 30), changes_free: 0 };
         let setup = ServerSetup {
             verify_timeout: Duration::from_secs(10),
             min_interval: Duration::ZERO,
@@ -51,7 +52,7 @@ impl World {
         let (disk, wire) = (vec![0; sites], vec![0; sites]);
         let mut world = Self { agent: Agent::new(tuning, &[setup]), now: Instant::now(), sets, disk, wire };
         for site in 0..sites {
-            let setup = SiteSetup { server: ServerId(0), recorded: None, unloaded: false };
+            let setup = SiteSetup { server: ServerId(0), recorded: None, unloaded: false, pace: None };
             world.run(Event::Added(SiteId(site), setup));
         }
         world.rest();

@@ -20,7 +20,10 @@ impl Agent {
         let site = &mut self.sites[id];
         match cause {
             // The slow rescan, and whoever asks, may have it reloaded once more.
-            Cause::Asked => {
+            Cause::Asked | Cause::Requested => {
+                if cause == Cause::Requested {
+                    site.release();
+                }
                 if let Some(reloaded) = &mut site.reloaded {
                     reloaded.times = reloaded.times.min(1);
                 }
@@ -36,7 +39,7 @@ impl Agent {
         if cause == Cause::Writing {
             self.writing_goes_on(now, id);
         } else {
-            self.look_now(now, id, matches!(cause, Cause::Asked | Cause::Reloaded));
+            self.look_now(now, id, matches!(cause, Cause::Asked | Cause::Requested | Cause::Reloaded));
         }
     }
 
@@ -94,7 +97,7 @@ impl Agent {
         match self.sites[id].state {
             State::Inspecting => self.failed(now, id, not_read()),
             State::Verifying { .. } | State::Probing => self.actions.push(Action::Probe(id)),
-            State::Waiting { .. } => self.look_now(now, id, true),
+            State::Waiting { .. } | State::HeldOff { .. } => self.look_now(now, id, true),
             _ => self.look_now(now, id, false),
         }
     }

@@ -129,6 +129,9 @@ impl Agent {
 
     pub(super) fn ready(&mut self, now: Instant, id: SiteId) {
         let urgent_at = self.last_moment(now, id);
+        if self.hold_off(now, id, urgent_at) {
+            return;
+        }
         let site = &mut self.sites[id];
         site.urgent_at = urgent_at;
         site.state = State::Ready;

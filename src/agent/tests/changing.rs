@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -188,15 +188,15 @@ fn no_distance_is_kept_past_the_end_of_what_is_served() {
     let mut world = spared(|server| server.min_interval = HOUR * 24);
     world.write(0, 2);
     world.run(SECOND);
-    // What is served ends in an hour of the wall clock, at which all is read.
-    world.leaves_end = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+    // What is served ends in an hour of the wall clock.
+    world.leaves_end = world.wall() + SignedDuration::from_hours(1);
     world.write(1, 2);
     world.run(HOUR - LAST_MINUTE - SECOND);
     assert_eq!(world.reloads.len(), 1);
     world.run(SECOND * 2);
     assert_eq!(world.reloads.len(), 2);
     // Nor is anything waited for that has ended already.
-    world.leaves_end = Timestamp::UNIX_EPOCH - SignedDuration::from_hours(1);
+    world.leaves_end = world.wall() - SignedDuration::from_hours(1);
     world.write(1, 3);
     world.run(SECOND);
     assert_eq!(world.reloads.len(), 3);
@@ -217,7 +217,7 @@ fn while_many_old_workers_drain_none_are_added() {
     world.assert_settled();
     // Where it cannot be counted, nothing is waited for; where the old one ends, neither.
     world.draining = 4;
-    world.leaves_end = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(2);
+    world.leaves_end = world.wall() + SignedDuration::from_mins(2);
     world.write(0, 3);
     world.run(SECOND * 59);
     assert_eq!(world.reloads.len(), 1);

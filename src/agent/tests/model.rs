@@ -1,5 +1,6 @@
 //! Any order of events, crashes and answers ends with disk = wire = record, and nothing is recorded that no
-//! handshake has shown (the world asserts that at every record).
+//! handshake has shown (the world asserts that at every record). Where changes are limited, no site has its server
+//! reloaded for more sets than that.
 
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ enum Step {
     Spare(u64, Option<usize>),
     Draining(usize),
     Mended,
+    /// From the next start on.
+    Limit(u32),
+    Requested,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -64,6 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..3000, prop::option::of(1_usize..3)).prop_map(|(apart, most)| Step::Spare(apart, most)),
         1 => (0_usize..4).prop_map(Step::Draining),
         1 => Just(Step::Mended),
+        1 => prop_oneof![Just(0), Just(2), Just(6)].prop_map(Step::Limit),
+        1 => Just(Step::Requested),
         1 => (1_u64..400, 0_u64..150).prop_map(|(reload, overlap)| Step::Slow(reload, overlap)),
     ]
 }
@@ -114,6 +120,8 @@ fn play(steps: &[Step], told: Told) -> World {
                 world.server_setup.max_draining = most;
             }
             Step::Draining(workers) => world.draining = workers,
+            Step::Limit(free) => world.changes_free = free,
+            Step::Requested => world.event(Event::LookAtAll(Cause::Requested)),
             Step::Mended => world.event(Event::Mended(ServerId(0))),
             Step::FallBack(site) => world.wire[site] = 1,
             Step::Slow(reload, overlap) => {
@@ -137,15 +145,32 @@ fn play(steps: &[Step], told: Told) -> World {
             }
         }
     }
-    // The longest pause after failures, or the rescan on top of it.
+    // The longest pause after failures, or the rescan on top of it; or a hold-off.
     let long_enough = match told {
         Told::All => Duration::from_secs(700),
         Told::Some => World::RESCAN + Duration::from_secs(700),
-    };
+    } + LONGEST_HOLD_OFF;
     world.run(long_enough);
     let reloads = world.reloads.len() - reloads;
     assert!(reloads <= 3 * SITES, "{reloads} reloads after all was mended");
     world
+}
+
+/// Writes a set for site 0 at each of these moments after the one before, the neighbour's at some of them.
+fn play_flood(world: &mut World, writes: &[(u64, bool, bool)]) {
+    let mut leaf = 1;
+    for (pause, torn, neighbour) in writes {
+        leaf += 1;
+        if *torn {
+            world.set(0, Disk::Torn);
+            world.run(Duration::from_millis(20));
+        }
+        world.write(0, leaf);
+        if *neighbour {
+            world.write(1, leaf);
+        }
+        world.run(Duration::from_millis(*pause));
+    }
 }
 
 proptest! {
@@ -179,6 +204,27 @@ proptest! {
         prop_assert_eq!(distinct, renewals.len());
         prop_assert_eq!(world.reloads.len(), renewals.len());
         prop_assert_eq!(world.failed_loads, 0);
+        world.assert_settled();
+    }
+
+    #[test]
+    fn no_flood_has_more_reloads_than_it_may(
+        free in 1_u32..8,
+        writes in prop::collection::vec((0_u64..90_000, any::<bool>(), prop::bool::weighted(0.05)), 1..100)
+    ) {
+        let mut world = World::known(2);
+        world.changes_free = free;
+        world.reboot();
+        world.start();
+        world.run(Duration::from_secs(1));
+        play_flood(&mut world, &writes);
+        let begun = world.reloads_for[0].first().map_or(world.now, |(at, _)| *at);
+        let hours = u32::try_from((world.now - begun).as_secs() / 3600).unwrap() + 1;
+        // Free ones, those that are forgotten meanwhile, and one at the end of each hold-off until that takes an hour.
+        let most = free + hours * (free + 7);
+        let found = u32::try_from(world.reloads_for[0].len()).unwrap();
+        prop_assert!(found <= most, "{} reloads in {} hours with {} free", found, hours, free);
+        world.run(LONGEST_HOLD_OFF + Duration::from_secs(700));
         world.assert_settled();
     }
 }

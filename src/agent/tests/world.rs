@@ -21,6 +21,7 @@ pub(super) enum Disk {
 pub(super) struct World {
     pub(super) agent: Agent,
     pub(super) now: Instant,
+    begun: Instant,
     queue: BTreeMap<(Instant, u64), Event>,
     order: u64,
     pub(super) disk: Vec<Disk>,
@@ -34,9 +35,15 @@ pub(super) struct World {
     pub(super) had_chain: bool,
     /// Of every server, from the next start on.
     pub(super) server_setup: ServerSetup,
+    /// From the next start on.
+    pub(super) changes_free: u32,
+    /// When each site's server was reloaded for it, and for which leaf.
+    pub(super) reloads_for: Vec<Vec<(Instant, u8)>>,
     /// Old workers that drain after each reload, and what `Count` is told.
     pub(super) draining: usize,
     pub(super) counts: usize,
+    /// So much a look's wall clock lags behind.
+    pub(super) wall_lags: Duration,
     /// When the leaves end.
     pub(super) leaves_end: Timestamp,
     /// Whose files the server names when it refuses.
@@ -108,8 +115,9 @@ impl World {
         let now = Instant::now();
         let sites = servers.len();
         let mut world = Self {
-            agent: Agent::new(Tuning { settle: Self::SETTLE, rescan: Self::RESCAN }, &[]),
+            agent: Agent::new(Tuning { settle: Self::SETTLE, rescan: Self::RESCAN, changes_free: 0 }, &[]),
             now,
+            begun: now,
             queue: BTreeMap::new(),
             order: 0,
             disk: vec![Disk::Leaf(1); sites],
@@ -125,8 +133,11 @@ impl World {
                 max_draining: None,
                 staged: false,
             },
+            changes_free: 0,
+            reloads_for: vec![Vec::new(); sites],
             draining: 0,
             counts: 0,
+            wall_lags: Duration::ZERO,
             leaves_end: Timestamp::MAX,
             at_fault: None,
             mark: Mark::default(),
@@ -156,11 +167,16 @@ impl World {
         world
     }
 
+    /// The wall clock, which began in 1970.
+    pub(super) fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + (self.now - self.begun)
+    }
+
     /// A new agent that knows what the ledger knows; whatever was under way is lost.
     pub(super) fn reboot(&mut self) {
         let servers = self.servers.iter().max().map_or(0, |most| most + 1);
         self.agent = Agent::new(
-            Tuning { settle: Self::SETTLE, rescan: Self::RESCAN },
+            Tuning { settle: Self::SETTLE, rescan: Self::RESCAN, changes_free: self.changes_free },
             &vec![self.server_setup; servers],
         );
         self.queue.clear();
@@ -190,7 +206,10 @@ impl World {
     /// A site comes, or comes back.
     pub(super) fn add(&mut self, site: usize, unloaded: bool) {
         let recorded = self.recorded[site].map(|leaf| self.record_of(leaf));
-        let setup = SiteSetup { server: ServerId(self.servers[site]), recorded, unloaded };
+        let ages = self.reloads_for[site].iter().map(|(at, _)| self.now - *at);
+        let recent = ages.filter(|age| *age < 2 * PACE_WINDOW);
+        let pace = Pace::after(recent, self.now, self.changes_free).filter(|_| self.changes_free > 0);
+        let setup = SiteSetup { server: ServerId(self.servers[site]), recorded, unloaded, pace };
         self.event(Event::Added(SiteId(site), setup));
     }
 
@@ -250,6 +269,12 @@ impl World {
             }
             Action::Reload(id) => {
                 self.reloads.push(self.now);
+                for site in self.agent.reloading(id).into_iter().flatten() {
+                    let set =
+                        self.agent.site(*site).and_then(Site::disk).map(|disk| disk.bundle.leaf.fingerprint);
+                    let leaf = (0..=255).find(|number| Some(leaf_of(*number).fingerprint) == set).unwrap();
+                    self.reloads_for[site.0].push((self.now, leaf));
+                }
                 let outcome = self.load(id.0).map(|took| Loaded {
                     took,
                     marks: Vec::new(),
@@ -352,7 +377,7 @@ impl World {
             },
             written_at: Timestamp::UNIX_EPOCH,
             age: self.age,
-            read_at: Timestamp::UNIX_EPOCH,
+            read_at: self.wall() - self.wall_lags,
             mark: self.mark,
         }
     }

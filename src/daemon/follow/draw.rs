@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::super::{Daemon, Site};
-use crate::agent::{Event, Recorded, ServerId, SiteId, SiteSetup};
+use crate::agent::{Event, PACE_WINDOW, Pace, Recorded, ServerId, SiteId, SiteSetup};
 use crate::discover::Found;
 use crate::inspect::Place;
 use crate::roster::{self, Roster};
@@ -42,6 +43,7 @@ impl Daemon {
         let changed_list = came || !events.is_empty();
         // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
         let recorded = if came { self.recorded() } else { HashMap::new() };
+        let paces = if came { self.paces() } else { HashMap::new() };
         let first = self.sites.is_empty();
         let mut new = Vec::new();
         for site in drawn {
@@ -56,6 +58,7 @@ impl Daemon {
                         server: ServerId(site.settings.server),
                         recorded,
                         unloaded: site.discovered && recorded.is_none(),
+                        pace: paces.get(&*site.key()).copied(),
                     };
                     if !first {
                         tracing::info!(site = &*site.key(), "there is a new site");
@@ -101,6 +104,24 @@ impl Daemon {
             tracing::error!(problem = %error.problem(), "the ledger cannot be read");
             HashMap::new()
         })
+    }
+
+    /// How often each site has changed: neither a restart nor a site that goes and comes back begins anew.
+    fn paces(&self) -> HashMap<String, Pace> {
+        let (now, free) = (Timestamp::now(), self.config.limits.changes_free);
+        // A hold-off of the longest kind began within an hour, and its changes within the one before.
+        let since = now.checked_sub(2 * PACE_WINDOW).unwrap_or(Timestamp::UNIX_EPOCH);
+        let reloads = if free == 0 { Ok(HashMap::new()) } else { self.ledger.reloads_since(since) };
+        let reloads = reloads.unwrap_or_else(|error| {
+            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+            HashMap::new()
+        });
+        // Of a clock that was set back nobody knows how long ago it was.
+        let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        let pace = |(site, reloads): (String, Vec<Timestamp>)| {
+            Some((site, Pace::after(reloads.into_iter().map(age), Instant::now(), free)?))
+        };
+        reloads.into_iter().filter_map(pace).collect()
     }
 
     fn tell_who_reports(&mut self) {
