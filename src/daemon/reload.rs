@@ -13,7 +13,7 @@ use crate::inspect::{self, Place};
 use crate::ledger::{Entry, Ledger};
 use crate::platform;
 use crate::problem::{Problem, printable};
-use crate::server::{Refusal, Server};
+use crate::server::Server;
 use crate::stage::Stage;
 
 /// One site of a reload.
@@ -61,19 +61,19 @@ impl Daemon {
             } else {
                 prepare(&server, &ledger, jobs)
             };
-            let outcome = match prepared.kept_back.first() {
+            let told = if count > 0 && prepared.kept_back.len() == count {
                 // There is nothing new for it to load.
-                Some((_, problem)) if prepared.kept_back.len() == count => {
-                    Err(Refusal { problem: problem.clone(), files: Vec::new() })
-                }
-                _ => server.reload().await.map(|loaded| Loaded {
+                News::KeptBack(id, prepared.kept_back)
+            } else {
+                let outcome = server.reload().await.map(|loaded| Loaded {
                     took: loaded.took,
                     marks: prepared.marks,
                     kept_back: prepared.kept_back,
-                }),
+                });
+                News::Reloaded(id, outcome)
             };
             // The loop is gone only when certhook ends.
-            let _ = news.send(News::Reloaded(id, outcome));
+            let _ = news.send(told);
             drop(acting);
         });
     }
