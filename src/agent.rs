@@ -227,6 +227,8 @@ pub struct Seen {
     pub read_at: Timestamp,
     /// What the certificate's file looks like to a server that compares.
     pub mark: Mark,
+    /// The number of the file system that the certificate's file is in.
+    pub device: u64,
 }
 
 /// A set that is not whole.

@@ -364,6 +364,7 @@ impl World {
             age: self.age,
             read_at: Timestamp::UNIX_EPOCH,
             mark: self.mark,
+            device: 0,
         }
     }
 
