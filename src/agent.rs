@@ -138,6 +138,8 @@ pub enum Event {
     Probed(SiteId, Vec<Sighting>),
     /// A server was told to reload, and had loaded or refused.
     Reloaded(ServerId, Result<Loaded, Refused>),
+    /// A server was not told to reload: no site's new set could be put before it, each for a reason of its own.
+    KeptBack(ServerId, Vec<(SiteId, Problem)>),
     /// The ledger has, or could not take, what [`Action::Record`] said.
     Recorded(SiteId, Result<(), Problem>),
     /// There is one more site; it is looked at.
@@ -230,6 +232,8 @@ pub struct Seen {
     pub read_at: Timestamp,
     /// What the certificate's file looks like to a server that compares.
     pub mark: Mark,
+    /// The number of the file system that the certificate's file is in.
+    pub device: u64,
 }
 
 /// A set that is not whole.
@@ -343,6 +347,7 @@ impl Agent {
             Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
             Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
+            Event::KeptBack(server, problems) => self.kept_back(now, server, problems),
             Event::Recorded(site, outcome) => self.recorded(now, site, outcome),
             Event::Added(site, setup) => self.added(now, site, setup),
             Event::Changed(site) => self.changed(now, site),

@@ -24,6 +24,8 @@ pub struct Content {
     pub modified: SystemTime,
     /// Its number in its file system.
     pub inode: u64,
+    /// The number of that file system.
+    pub device: u64,
 }
 
 /// Why a file could not be read.
@@ -126,6 +128,7 @@ fn read_opened(
         bytes,
         modified: metadata.modified().map_err(error)?,
         inode: platform::inode(path, &metadata),
+        device: platform::device(&metadata),
     })
 }
 

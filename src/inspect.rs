@@ -68,7 +68,8 @@ pub fn inspect(place: &Place, now: Timestamp) -> Result<Seen, Incomplete> {
     };
     let bundle = bundle.map_err(|fault| incomplete(place, &fault, now))?;
     let written_at = write_time(&certificate);
-    Ok(Seen { bundle, written_at, age: between(written_at, now), read_at: now, mark })
+    let device = certificate.device;
+    Ok(Seen { bundle, written_at, age: between(written_at, now), read_at: now, mark, device })
 }
 
 /// The set at `place`, for a server that is given it, if it is still the one that was found whole.

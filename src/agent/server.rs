@@ -254,6 +254,20 @@ impl Agent {
         self.try_reload(now, id);
     }
 
+    /// Ends a reload that was not carried out; each of its sites fails with its own problem.
+    pub(super) fn kept_back(&mut self, now: Instant, id: ServerId, problems: Vec<(SiteId, Problem)>) {
+        let server = &mut self.servers[id.0];
+        let Some((sites, _)) = server.in_flight.take() else { return };
+        server.ended = Some(now);
+        for (site, problem) in problems {
+            // It may be there no more.
+            if sites.contains(&site) {
+                self.failed(now, site, problem);
+            }
+        }
+        self.try_reload(now, id);
+    }
+
     fn has_loaded(&mut self, now: Instant, id: ServerId, sites: &BTreeSet<SiteId>, loaded: Loaded) {
         // What an earlier reload was refused for may be loaded by now.
         self.look_at_unserved(now, id, true);

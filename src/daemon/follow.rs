@@ -31,6 +31,8 @@ pub(super) enum News {
     Read(ServerId, Result<Found, Problem>),
     /// It was told to reload.
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
+    /// It was not told to reload: no site's new set could be put before it.
+    KeptBack(ServerId, Vec<(SiteId, Problem)>),
     /// A report or a renewal stands otherwise than before.
     Reported,
     /// A site's files were read, or reading them hangs.
@@ -286,6 +288,7 @@ impl Daemon {
                 set(&mut self.servers.all[id.0].refused, None);
                 self.feed(Event::Reloaded(id, Ok(loaded)));
             }
+            News::KeptBack(id, problems) => self.feed(Event::KeptBack(id, problems)),
             News::Reloaded(id, Err(refusal)) => {
                 self.shared.counters.reload_refused(self.servers.all[id.0].server.name());
                 set(&mut self.servers.all[id.0].refused, Some(refusal.problem.clone()));

@@ -13,7 +13,7 @@ use crate::inspect::{self, Place};
 use crate::ledger::{Entry, Ledger};
 use crate::platform;
 use crate::problem::{Problem, printable};
-use crate::server::{Refusal, Server};
+use crate::server::Server;
 use crate::stage::Stage;
 
 /// One site of a reload.
@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) recorded: Option<Fingerprint>,
     stage: Option<Stage>,
     pub(super) set: Fingerprint,
+    /// The file system and the number of the certificate's file, as it was inspected.
+    file: (u64, u64),
     /// The server takes its file for what it has loaded.
     seems_unchanged: bool,
     /// It was reloaded for the set and did not serve it, for whatever reason.
@@ -61,25 +63,26 @@ impl Daemon {
             } else {
                 prepare(&server, &ledger, jobs)
             };
-            let outcome = match prepared.kept_back.first() {
+            let told = if count > 0 && prepared.kept_back.len() == count {
                 // There is nothing new for it to load.
-                Some((_, problem)) if prepared.kept_back.len() == count => {
-                    Err(Refusal { problem: problem.clone(), files: Vec::new() })
-                }
-                _ => server.reload().await.map(|loaded| Loaded {
+                News::KeptBack(id, prepared.kept_back)
+            } else {
+                let outcome = server.reload().await.map(|loaded| Loaded {
                     took: loaded.took,
                     marks: prepared.marks,
                     kept_back: prepared.kept_back,
-                }),
+                });
+                News::Reloaded(id, outcome)
             };
             // The loop is gone only when certhook ends.
-            let _ = news.send(News::Reloaded(id, outcome));
+            let _ = news.send(told);
             drop(acting);
         });
     }
 
     fn job(&self, id: SiteId) -> Option<Job> {
         let (site, agent_site) = (self.sites.get(&id)?, self.agent.site(id)?);
+        let seen = agent_site.disk()?;
         Some(Job {
             id,
             key: site.roster.key().into_owned(),
@@ -88,7 +91,8 @@ impl Daemon {
             others: self.bindings_beside(id),
             recorded: agent_site.last_recorded().map(|recorded| recorded.leaf),
             stage: site.roster.stage.as_deref().cloned(),
-            set: agent_site.disk()?.bundle.set,
+            set: seen.bundle.set,
+            file: (seen.device, seen.mark.inode),
             seems_unchanged: agent_site.seems_unchanged(),
             in_vain: agent_site.was_reloaded_in_vain(),
         })
@@ -131,13 +135,21 @@ fn prepare(server: &Server, ledger: &Ledger, jobs: Vec<Job>) -> Prepared {
 fn touch(job: &Job, ledger: &Ledger) -> Result<(), Problem> {
     let file = &job.place.certificate;
     let path = printable(&file.display().to_string(), 300);
-    platform::touch(file).map_err(|error| {
+    let (device, inode) = job.file;
+    let is_same = platform::touch(file, device, inode).map_err(|error| {
         Problem::new(
             "kept_by_server",
             format!("nginx would keep what it had loaded from {path}, and its write time cannot be changed: {error}"),
             "run: touch on that file, or set ssl_object_cache_inheritable off, or use stage",
         )
     })?;
+    if !is_same {
+        return Err(Problem::new(
+            "changing",
+            format!("{path} is another file than the one that was inspected; its write time is left alone"),
+            "nothing: it is looked at again",
+        ));
+    }
     tracing::info!(
         site = job.key,
         file = path,
@@ -179,12 +191,22 @@ mod tests {
             recorded: None,
             stage: None,
             set: Fingerprint::of(b""),
+            file: (0, 0),
             seems_unchanged,
             in_vain: true,
         };
-        let codes = |prepared: Prepared| prepared.kept_back.into_iter().map(|(_, problem)| problem.code);
-        let known: Vec<String> = codes(prepare(&server, &ledger, vec![job(true)])).collect();
-        assert_eq!(known, ["kept_by_server"]);
-        assert_eq!(codes(prepare(&server, &ledger, vec![job(false)])).count(), 0);
+        let codes = |prepared: Prepared| -> Vec<String> {
+            prepared.kept_back.into_iter().map(|(_, problem)| problem.code).collect()
+        };
+        assert_eq!(codes(prepare(&server, &ledger, vec![job(true)])), ["kept_by_server"]);
+        assert_eq!(codes(prepare(&server, &ledger, vec![job(false)])), [] as [String; 0]);
+        // It was swapped for a link to another user's file since it was inspected.
+        let other = folder.path().join("other");
+        std::fs::write(&other, "").unwrap();
+        let written = std::fs::metadata(&other).unwrap().modified().unwrap();
+        std::os::unix::fs::symlink(&other, &certificate).unwrap();
+        assert_eq!(codes(prepare(&server, &ledger, vec![job(true)])), ["changing"]);
+        assert_eq!(codes(prepare(&server, &ledger, vec![job(false)])), [] as [String; 0]);
+        assert_eq!(std::fs::metadata(&other).unwrap().modified().unwrap(), written);
     }
 }

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -216,20 +217,41 @@ pub fn sync_open_folder(folder: &File) -> io::Result<()> {
 }
 
 /// Gives a file a write time a second later than it has: a server that compares whole seconds takes it for another.
+/// `false`, and nothing is done, where `path` no longer leads to the regular file of that file system and number: the
+/// user who owns its folder may have put a link to somebody else's file there.
 ///
 /// # Errors
 /// The system's: only the file's owner and root may.
-pub fn touch(path: &Path) -> io::Result<()> {
-    use nix::sys::stat::{UtimensatFlags, utimensat};
-    use nix::sys::time::TimeSpec;
-    let seconds = std::fs::metadata(path)?.mtime() + 1;
-    // By way of an open file, where that may be: whoever waits for the end of writing hears its close.
-    if let (Ok(file), Ok(since)) = (OpenOptions::new().append(true).open(path), u64::try_from(seconds)) {
-        return file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(since));
+pub fn touch(path: &Path, device: u64, inode: u64) -> io::Result<bool> {
+    let is_expected = |file: &File| -> io::Result<bool> {
+        let found = file.metadata()?;
+        Ok(found.is_file() && (found.dev(), found.ino()) == (device, inode))
+    };
+    let without_waiting = libc::O_NONBLOCK | libc::O_NOCTTY;
+    // Links on the way are followed; the last part is a link only if it was swapped since.
+    let resolved = path.canonicalize()?;
+    let opened =
+        OpenOptions::new().read(true).custom_flags(without_waiting | libc::O_NOFOLLOW).open(resolved);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(false),
+        opened => opened?,
+    };
+    if !is_expected(&file)? {
+        return Ok(false);
     }
-    let later = TimeSpec::new(seconds, 0);
-    utimensat(nix::fcntl::AT_FDCWD, path, &TimeSpec::UTIME_OMIT, &later, UtimensatFlags::FollowSymlink)?;
-    Ok(())
+    // The same open file once more, to append, where that may be: its close tells other watchers, as a writer's does.
+    let same = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let to_append = OpenOptions::new().append(true).custom_flags(without_waiting).open(same);
+    let to_append = to_append.ok().filter(|file| is_expected(file).unwrap_or(false));
+    let later = whole_second_after(file.metadata()?.mtime());
+    to_append.as_ref().unwrap_or(&file).set_modified(later)?;
+    Ok(true)
+}
+
+/// Seconds since 1970, which may be negative.
+fn whole_second_after(seconds: i64) -> SystemTime {
+    let (since, distance) = (seconds + 1, Duration::from_secs((seconds + 1).unsigned_abs()));
+    if since < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }
 
 /// Whether users other than the owner and the group may read the file.
@@ -340,6 +362,11 @@ pub fn inode(_: &Path, metadata: &std::fs::Metadata) -> u64 {
     metadata.ino()
 }
 
+/// The number of the file system that the file is in.
+pub fn device(metadata: &std::fs::Metadata) -> u64 {
+    metadata.dev()
+}
+
 /// A path as it is compared with others: here each has one spelling.
 pub fn as_compared(path: &Path) -> Cow<'_, Path> {
     Cow::Borrowed(path)
@@ -440,4 +467,79 @@ pub fn owner(text: &str) -> Option<(u32, u32)> {
         None => user.gid,
     };
     Some((user.uid.as_raw(), group.as_raw()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tells a file from another.
+    fn of(path: &Path) -> (u64, u64) {
+        let found = std::fs::metadata(path).unwrap();
+        (found.dev(), found.ino())
+    }
+
+    fn seconds(path: &Path) -> i64 {
+        std::fs::metadata(path).unwrap().mtime()
+    }
+
+    fn set(path: &Path, since: u64) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(since * 1000 + 700)).unwrap();
+    }
+
+    #[test]
+    fn touch_moves_the_inspected_file_by_a_second_through_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("fullchain1.pem"), folder.path().join("fullchain.pem"));
+        std::fs::write(&file, "x").unwrap();
+        // As certbot's live folder has it; and a file that its owner may only read.
+        std::os::unix::fs::symlink("fullchain1.pem", &link).unwrap();
+        for (mode, path) in [(0o600, &file), (0o600, &link), (0o400, &link)] {
+            set(&file, 1_800_000_000);
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let (device, inode) = of(&file);
+            assert!(touch(path, device, inode).unwrap());
+            let found = std::fs::metadata(&file).unwrap();
+            assert_eq!((found.mtime(), found.mtime_nsec()), (1_800_000_001, 0), "{mode:o}");
+        }
+        assert_eq!(whole_second_after(-5), UNIX_EPOCH - Duration::from_secs(4));
+    }
+
+    #[test]
+    fn touch_leaves_alone_what_was_put_in_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own.pem"), folder.path().join("other"));
+        let precious = |path: &Path| {
+            std::fs::write(path, "precious").unwrap();
+            set(path, 1_800_000_000);
+        };
+        precious(&own);
+        precious(&other);
+        // The inspected file stays, so that no other has its number.
+        let (device, inode) = of(&own);
+        let kept = folder.path().join("kept");
+        std::fs::rename(&own, &kept).unwrap();
+        type Swap = fn(&Path, &Path);
+        let swaps: [(&str, Swap); 4] = [
+            ("a link", |own, other| std::os::unix::fs::symlink(other, own).unwrap()),
+            ("a hard link", |own, other| std::fs::hard_link(other, own).unwrap()),
+            ("a pipe", |own, _| nix::unistd::mkfifo(own, nix::sys::stat::Mode::S_IRWXU).unwrap()),
+            ("a link to a pipe", |own, other| {
+                let pipe = other.with_extension("pipe");
+                nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+                std::os::unix::fs::symlink(pipe, own).unwrap();
+            }),
+        ];
+        for (what, swap) in swaps {
+            swap(&own, &other);
+            assert!(!touch(&own, device, inode).unwrap(), "{what}");
+            assert_eq!((seconds(&other), seconds(&kept)), (1_800_000_000, 1_800_000_000), "{what}");
+            std::fs::remove_file(&own).unwrap();
+        }
+        assert!(touch(&own, device, inode).is_err(), "nothing is there");
+        // The number alone is not enough: other file systems have the same ones.
+        assert!(!touch(&kept, device + 1, inode).unwrap());
+        assert!(touch(&kept, device, inode).unwrap());
+    }
 }

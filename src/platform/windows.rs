@@ -26,7 +26,7 @@ pub use files::{
     make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
     sync_open_folder, touch,
 };
-pub use identity::{Identity, Kind, Signature, as_compared, identity, inode, kind, signature};
+pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};
 pub use journal::Journal;
 pub use pipe::{ControlListener, ControlStream, accept, connect, connect_unix, control_path, listen};

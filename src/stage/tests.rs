@@ -110,6 +110,86 @@ fn a_folder_that_cannot_be_written_says_so() {
     assert!(problem.message.contains(&bench.folder.path().display().to_string()), "{problem}");
 }
 
+/// What is below the stage's folder, the folder of the sets included.
+fn names(bench: &Bench) -> Vec<String> {
+    let below = [&bench.stage.folder, &bench.stage.folder.join(SETS)];
+    let mut names: Vec<String> =
+        below.iter().flat_map(|folder| entries(folder)).map(|(name, _)| name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn failed_publish_leaves_nothing_behind() {
+    let bench = Bench::new();
+    // A file where the whole set is to be: the rename fails after all was written.
+    let (first, set) = bench.renew();
+    let in_the_way = bench.stage.folder.join(SETS).join(bench.stage.set(&set));
+    std::fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    std::fs::write(&in_the_way, "").unwrap();
+    let before = names(&bench);
+    for _ in 0..3 {
+        assert_eq!(bench.stage.publish(&bench.place, &set).unwrap_err().code, "not_published");
+        assert_eq!(names(&bench), before);
+    }
+    std::fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    // Two folders where the link is to be: the swap fails after the set was written.
+    std::fs::remove_file(bench.stage.link()).unwrap();
+    for folder in [bench.stage.link(), bench.stage.folder.join(".before-a.test")] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let before = names(&bench);
+    for _ in 0..3 {
+        let (_, set) = bench.renew();
+        assert_eq!(bench.stage.publish(&bench.place, &set).unwrap_err().code, "not_published");
+        assert_eq!(names(&bench), before);
+    }
+    std::fs::remove_dir(bench.stage.folder.join(".before-a.test")).unwrap();
+    let (second, set) = bench.renew();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    assert_ne!(first.fullchain_pem, second.fullchain_pem);
+    assert_eq!(bench.published(), (second.fullchain_pem, second.key_pem));
+}
+
+#[test]
+fn leftovers_of_earlier_runs_are_removed_and_nothing_else() {
+    let bench = Bench::new();
+    let (_, set) = bench.renew();
+    let sets = bench.stage.folder.join(SETS);
+    std::fs::create_dir_all(&sets).unwrap();
+    for number in 0..20 {
+        std::fs::create_dir(sets.join(format!(".new-a.test-77-{number}"))).unwrap();
+        let link = bench.stage.folder.join(format!(".link-a.test-77-{number}"));
+        std::os::unix::fs::symlink("nowhere", link).unwrap();
+    }
+    // Of other sites, of other programs, and what a swap took out of its place.
+    let others = [
+        sets.join(".new-a.test-b.test-77-1"),
+        sets.join(".new-a.test-1-77-1"),
+        sets.join(".new-b.test-77-1"),
+        sets.join(".new-a.test"),
+        bench.stage.folder.join(".link-a.test-77-folder"),
+        bench.stage.folder.join(".link-a.test-77-21"),
+    ];
+    others.iter().for_each(|other| std::fs::create_dir(other).unwrap());
+    let under_way = Begun::new(&sets, NEW, "a.test");
+    std::fs::create_dir(under_way.path()).unwrap();
+    // A file where the whole set is to be.
+    let in_the_way = sets.join(bench.stage.set(&set));
+    std::fs::write(&in_the_way, "").unwrap();
+    bench.stage.publish(&bench.place, &set).unwrap_err();
+    let expected = others.len() + [SETS, "under way", "in the way"].len();
+    assert_eq!(names(&bench).len(), expected, "{:?}", names(&bench));
+    assert!(others.iter().all(|other| other.exists()) && under_way.path().exists());
+    std::fs::remove_file(&in_the_way).unwrap();
+    std::fs::create_dir(sets.join(".new-a.test-78-1")).unwrap();
+    assert_eq!(bench.stage.publish(&bench.place, &set), Ok(true));
+    bench.stage.tidy();
+    assert!(others.iter().all(|other| other.exists()) && under_way.path().exists());
+    assert!(!sets.join(".new-a.test-78-1").exists());
+}
+
 /// A service's user that has been taken over must not be able to have root, who runs a hook, write elsewhere.
 #[test]
 fn what_others_have_put_there_leads_root_nowhere() {

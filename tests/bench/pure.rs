@@ -39,7 +39,14 @@ impl World {
         let ca = Authority::new();
         let sets = [0, 1].map(|_| {
             let (bundle, now) = (look(&ca.issue(Order::default())), Timestamp::now());
-            Seen { bundle, written_at: now, age: Duration::ZERO, read_at: now, mark: Mark::default() }
+            Seen {
+                bundle,
+                written_at: now,
+                age: Duration::ZERO,
+                read_at: now,
+                mark: Mark::default(),
+                device: 0,
+            }
         });
         let tuning =
             Tuning { settle: Duration::from_secs(30), rescan: Duration::from_secs(1 << 30), changes_free: 0 };

@@ -287,6 +287,26 @@ fn a_set_that_could_not_be_put_before_the_server_is_kept_back_alone() {
 }
 
 #[test]
+fn sites_kept_back_together_each_have_their_own_problem() {
+    let mut world = World::settled(2);
+    let problem = |site: usize| {
+        (
+            SiteId(site),
+            Problem::new(["code0", "code1"][site], format!("site {site} has no room"), "make some"),
+        )
+    };
+    world.kept_back = vec![problem(0), problem(1)];
+    let reloads = world.reloads.len();
+    world.write(0, 2);
+    world.write(1, 2);
+    world.run(MS * 500);
+    assert_eq!((code(&world, 0), code(&world, 1)), (Some("code0"), Some("code1")));
+    assert_eq!(world.reloads.len(), reloads, "there was nothing to load");
+    world.run(SECOND * 3);
+    world.assert_settled();
+}
+
+#[test]
 fn half_written_sources_of_copies_hold_nobody_up() {
     let mut world = spared(|server| server.staged = true);
     world.loads_each = true;

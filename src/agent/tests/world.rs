@@ -255,6 +255,11 @@ impl World {
         self.queue.insert((self.now + delay, self.order), event);
     }
 
+    fn are_all_kept_back(&self, id: ServerId) -> bool {
+        let is_kept_back = |site: &SiteId| self.kept_back.iter().any(|(kept, _)| kept == site);
+        self.agent.reloading(id).is_some_and(|sites| sites.iter().all(is_kept_back))
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
             Action::Inspect(_) if self.hangs => {}
@@ -266,6 +271,11 @@ impl World {
                 self.probes += 1;
                 let sightings = vec![self.handshake(id.0)];
                 self.later(self.looking_takes, Event::Probed(id, sightings));
+            }
+            // All of them: the server is not told to reload.
+            Action::Reload(id) if self.are_all_kept_back(id) => {
+                let kept_back = std::mem::take(&mut self.kept_back);
+                self.later(self.reload_takes, Event::KeptBack(id, kept_back));
             }
             Action::Reload(id) => {
                 self.reloads.push(self.now);
@@ -379,6 +389,7 @@ impl World {
             age: self.age,
             read_at: self.wall() - self.wall_lags,
             mark: self.mark,
+            device: 0,
         }
     }
 

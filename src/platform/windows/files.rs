@@ -181,14 +181,19 @@ pub fn sync_open_folder(_: &File) -> io::Result<()> {
 }
 
 /// Gives a file a write time a second later than it has: a server that compares whole seconds takes it for another.
+/// `false`, and nothing is done, where `path` no longer leads to the file of that number.
 ///
 /// # Errors
 /// The system's.
-pub fn touch(path: &Path) -> io::Result<()> {
+pub fn touch(path: &Path, _device: u64, inode: u64) -> io::Result<bool> {
+    if super::inode(path, &std::fs::metadata(path)?) != inode {
+        return Ok(false);
+    }
     let file = OpenOptions::new().access_mode(FILE_WRITE_ATTRIBUTES).share_mode(SHARED).open(path)?;
     let since = std::fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let later: SystemTime = UNIX_EPOCH + Duration::from_secs(since.as_secs() + 1);
-    file.set_modified(later)
+    file.set_modified(later)?;
+    Ok(true)
 }
 
 /// Whether the folder's file system tells of changes: shares take a watch and may stay silent.
@@ -328,7 +333,9 @@ mod tests {
         let written = UNIX_EPOCH + Duration::new(1_800_000_000, 987_654_300);
         File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written);
-        touch(&path).unwrap();
+        let inode = crate::platform::inode(&path, &std::fs::metadata(&path).unwrap());
+        assert!(!touch(&path, 0, inode + 1).unwrap());
+        assert!(touch(&path, 0, inode).unwrap());
         let touched = std::fs::metadata(&path).unwrap().modified().unwrap();
         assert_eq!(touched, UNIX_EPOCH + Duration::from_secs(1_800_000_001));
     }
