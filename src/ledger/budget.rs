@@ -81,7 +81,7 @@ impl Ledger {
         let allowance = allowance.into();
         let per_week = allowance.per_week;
         let report = purpose.report();
-        let outcome = self.write(|transaction| {
+        self.write(|transaction| {
             let (oldest, newest) = counted(now);
             transaction.execute("DELETE FROM request WHERE at <= ?1 OR at > ?2", (oldest, newest))?;
             if let Some((report, record)) = report
@@ -118,8 +118,7 @@ impl Ledger {
                 (milliseconds(now), what, report.map(|(report, _)| report.id), site, record),
             )?;
             Ok(Ok(Spent(transaction.last_insert_rowid())))
-        })?;
-        outcome
+        })?
     }
 
     /// Takes back a request that never left this host.
