@@ -27,6 +27,8 @@ mod following;
 mod hooks;
 #[path = "proofs/host.rs"]
 mod host;
+#[path = "proofs/limits.rs"]
+mod limits;
 #[path = "proofs/main_job.rs"]
 mod main_job;
 #[path = "proofs/metrics.rs"]

@@ -36,12 +36,30 @@ impl Pace {
         pace
     }
 
-    /// Returns the pace of a site whose changes were so long ago, the oldest first; `None` for a site without any.
-    pub fn after(ages: impl IntoIterator<Item = Duration>, now: Instant, free: u32) -> Option<Self> {
+    /// Returns the pace of a site whose changes were so long ago, the oldest first; `None` for a site without any. Of one
+    /// that was held off then (`true`) all free changes were used up.
+    pub fn after(
+        history: impl IntoIterator<Item = (Duration, bool)>,
+        now: Instant,
+        free: u32,
+    ) -> Option<Self> {
         // Where the clock does not reach back as far, the change counts as one of now.
-        let mut moments = ages.into_iter().map(|age| now.checked_sub(age).unwrap_or(now));
-        let mut pace = Self::new(moments.next()?, free);
-        moments.for_each(|at| pace.count(at, free));
+        let mut moments = history
+            .into_iter()
+            .map(|(age, held_off)| (now.checked_sub(age).unwrap_or(now), held_off))
+            .peekable();
+        let mut pace = Self { changes: 0, counted: moments.peek()?.0, until: None, urgent: None };
+        for (at, held_off) in moments {
+            if held_off {
+                // At least: it may be known to have changed more often.
+                pace.forget(at, free);
+                pace.changes = pace.changes.max(free.saturating_sub(1));
+                if pace.held_off(at).is_some() {
+                    continue;
+                }
+            }
+            pace.count(at, free);
+        }
         Some(pace)
     }
 
@@ -155,13 +173,18 @@ mod tests {
     fn pace_is_the_same_after_a_restart() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun, 6);
-        let mut ages = vec![MINUTE * 20];
+        let mut ages = vec![(MINUTE * 20, false)];
         for minute in [1, 2, 3, 5, 8, 13] {
             let at = begun + MINUTE * minute;
             pace.count(at, 6);
-            ages.push(MINUTE * (20 - minute));
+            ages.push((MINUTE * (20 - minute), false));
         }
         assert_eq!(Pace::after(ages, begun + MINUTE * 20, 6), Some(pace));
         assert_eq!(Pace::after([], begun, 6), None);
+        // Most of its changes were replaced before they were proved.
+        let seconds = |age, held_off| (Duration::from_secs(age), held_off);
+        let pace = Pace::after([seconds(30, false), seconds(20, true), seconds(5, true)], begun, 6).unwrap();
+        assert_eq!(pace.held_off(begun), Some(begun + Duration::from_secs(40)));
+        assert_eq!(pace.changes(), 6);
     }
 }

@@ -92,19 +92,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// When servers were reloaded for each site after `since`, the oldest first, by the sites' keys.
+    /// When servers were reloaded for each site after `since`, the oldest first, by the sites' keys; with the moments at
+    /// which the site was held off (`true`), for what is replaced before it is proved has no line of its own.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn reloads_since(&self, since: Timestamp) -> Result<HashMap<String, Vec<Timestamp>>, LedgerError> {
+    pub fn reloads_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<HashMap<String, Vec<(Timestamp, bool)>>, LedgerError> {
         self.read(|connection| {
             let mut query = connection.prepare_cached(
-                "SELECT site, at FROM history WHERE at > ?1 AND event = 'reloaded' ORDER BY at, id",
+                "SELECT site, at, event = 'problem' FROM history
+                 WHERE at > ?1 AND (event = 'reloaded' OR event = 'problem' AND detail LIKE 'held_off:%')
+                 ORDER BY at, id",
             )?;
             let mut rows = query.query([milliseconds(since)])?;
-            let mut reloads: HashMap<String, Vec<Timestamp>> = HashMap::new();
+            let mut reloads: HashMap<String, Vec<(Timestamp, bool)>> = HashMap::new();
             while let Some(row) = rows.next()? {
-                reloads.entry(row.get(0)?).or_default().push(timestamp(row, 1)?);
+                reloads.entry(row.get(0)?).or_default().push((timestamp(row, 1)?, row.get(2)?));
             }
             Ok(reloads)
         })

@@ -68,7 +68,7 @@ impl Ground {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let mut text = format!(
             "state_dir = {:?}\n[portal]\nendpoint = {1:?}\nlogin = {1:?}\ntenant_id = {2:?}\nclient_id = {3:?}\n\
-             requests_per_week = 999999\n[server.nginx]\nkind = \"nginx\"\npid_file = {4:?}\n",
+             requests_per_week = 999999\n[limits]\nchanges_free = 0\nreports_per_day = 0\nshare = 0\n[server.nginx]\nkind = \"nginx\"\npid_file = {4:?}\n",
             self.path("state"),
             self.portal.endpoint(),
             self.portal.tenant(),

@@ -47,6 +47,10 @@ tenant_id = "contoso.com"
 client_id = "625bc9f6-3bf6-4b6d-94ba-e97cf07a22de"
 client_secret_file = "$work/secret"
 requests_per_week = 900000
+[limits]
+changes_free = 0
+reports_per_day = 0
+share = 0
 END
 }
 configuration "" >"$work/plain.toml"

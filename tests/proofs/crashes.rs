@@ -25,7 +25,7 @@ const POINTS: [(&str, usize); 12] = [
 
 #[test]
 fn killed_after_any_step_the_end_is_the_same() {
-    let mut host = Host::new(&[Writer::Certwarden, Writer::Certbot]);
+    let mut host = Host::unlimited(&[Writer::Certwarden, Writer::Certbot]);
     host.start_agent_and_settle();
     host.stop_agent();
     let mut expected = 0;

@@ -76,8 +76,11 @@ fn passing_troubles() -> Vec<(Action, u32, usize)> {
 #[test]
 fn whatever_the_portal_does_it_is_delivered_in_the_end() {
     // Each trouble costs requests of the week, which is not what is asked here.
-    let extra =
-        Extra { portal: "requests_per_week = 10000".into(), portal_allows: Some(10_000), ..Extra::default() };
+    let extra = Extra {
+        portal: "requests_per_week = 10000".into(),
+        portal_allows: Some(10_000),
+        ..Extra::unlimited()
+    };
     let mut host = Host::with(&[Writer::RenamePerFile], extra);
     host.start_agent_and_settle();
     for (action, times, taken) in passing_troubles() {
@@ -93,7 +96,7 @@ fn whatever_the_portal_does_it_is_delivered_in_the_end() {
 
 #[test]
 fn the_login_at_its_worst_delays_and_no_more() {
-    let mut host = Host::new(&[Writer::RenamePerFile]);
+    let mut host = Host::unlimited(&[Writer::RenamePerFile]);
     host.start_agent_and_settle();
     for action in
         [Action::status(500), Action::Html(200), Action::Garbage, Action::CutBefore, Action::status(400)]

@@ -67,7 +67,19 @@ pub struct Extra {
     pub http: String,
 }
 
+impl Extra {
+    /// For sites that are renewed again and again: `[limits]` switched off.
+    pub fn unlimited() -> Self {
+        Self { top: "[limits]\nchanges_free = 0\nreports_per_day = 0\nshare = 0".into(), ..Self::default() }
+    }
+}
+
 impl Host {
+    /// As [`Host::new`], for sites that are renewed again and again.
+    pub fn unlimited(writers: &[Writer]) -> Self {
+        Self::with(writers, Extra::unlimited())
+    }
+
     /// A host with one site for each of `writers`, served, not yet seen by certhook.
     pub fn new(writers: &[Writer]) -> Self {
         Self::with(writers, Extra::default())

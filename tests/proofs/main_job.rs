@@ -26,7 +26,7 @@ fn a_renewed_certificate_is_served_and_reported() {
 
 /// Order × way × gap × key: one reload each, none on half a pair, one report with the right time.
 fn every_order(how: How) {
-    let mut host = Host::new(&[Writer::Lego]);
+    let mut host = Host::unlimited(&[Writer::Lego]);
     host.start_agent_and_settle();
     let (mut renewals, name) = (0, host.sites[0].name.clone());
     for order in [Order::KeyFirst, Order::CertificateFirst] {

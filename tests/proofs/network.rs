@@ -14,7 +14,7 @@ use crate::way::{Mode, TlsServer, Way};
 /// Requests enough for any number of attempts, and an end to waiting that a test can wait for.
 fn patient() -> Extra {
     let portal = "requests_per_week = 10000\ntimeout = \"2s\"".to_owned();
-    Extra { portal, portal_allows: Some(10_000), ..Extra::default() }
+    Extra { portal, portal_allows: Some(10_000), ..Extra::unlimited() }
 }
 
 /// Writes the configuration with another endpoint and login.

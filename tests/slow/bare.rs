@@ -22,7 +22,7 @@ fn without_any_configuration_nginx_is_found_and_verified() {
         println!("skipped: this needs root, and a machine without certhook's configuration");
         return;
     }
-    let host = Host::with(&[Writer::Lego, Writer::Certbot], Extra::default());
+    let host = Host::with(&[Writer::Lego, Writer::Certbot], Extra::unlimited());
     let (config, prefix) = (host.nginx.config_path(), host.nginx.prefix().to_owned());
     // One more on the same sockets would not start: this one has ports of its own.
     let text = std::fs::read_to_string(&config).unwrap();

@@ -215,7 +215,7 @@ fn certhook_has_the_second_of_two_writes_in_a_second_served() {
     if !with_new_nginx("certhook_has_the_second_of_two_writes_in_a_second_served") {
         return;
     }
-    let mut host = Host::new(&[Writer::Lego]);
+    let mut host = Host::unlimited(&[Writer::Lego]);
     host.start_agent_and_settle();
     let (mut seen, mut renewals) = (0, 0);
     for _ in 0..30 {

@@ -54,7 +54,7 @@ fn one_host(kills: u64, mut random: Rng) -> Tally {
     let extra = Extra {
         portal: "requests_per_week = 100000".into(),
         portal_allows: Some(100_000),
-        ..Extra::default()
+        ..Extra::unlimited()
     };
     let mut host = Host::with(&writers, extra);
     host.start_agent_and_settle();

@@ -22,7 +22,7 @@ fn host() -> Host {
         watch: "poll = \"100ms\"".into(),
         portal: "requests_per_week = 10000".into(),
         portal_allows: Some(10_000),
-        ..Extra::default()
+        ..Extra::unlimited()
     };
     Host::with(&[Writer::VendorClient, Writer::Certbot], extra)
 }

@@ -11,7 +11,7 @@ use crate::machine::{self, has_for, run, skip};
 
 /// Looks often where there are no events; all else comes once an hour, so that nothing else can have noticed.
 fn polling() -> Extra {
-    Extra { watch: "poll = \"200ms\"".into(), ..Extra::default() }
+    Extra { watch: "poll = \"200ms\"".into(), ..Extra::unlimited() }
 }
 
 /// More events than the kernel keeps, each unlike the one before it.
@@ -28,7 +28,7 @@ fn flood(folder: &Path) {
 
 #[test]
 fn a_renewal_whose_events_were_lost_is_noticed() {
-    let mut host = Host::new(&[Writer::VendorClient, Writer::ReplacedFolder, Writer::Kubernetes]);
+    let mut host = Host::unlimited(&[Writer::VendorClient, Writer::ReplacedFolder, Writer::Kubernetes]);
     host.start_agent_and_settle();
     for round in 1..=2 {
         machine::freeze(host.agent_pid());

@@ -26,7 +26,7 @@ fn host() -> Host {
         portal_built: Some(|builder| {
             builder.renewal_takes(Duration::ZERO).renew_within(Duration::from_secs(84 * 86_400))
         }),
-        ..Extra::default()
+        ..Extra::unlimited()
     };
     let host = Host::with(&[], extra);
     for site in 0..CERTIFICATES {

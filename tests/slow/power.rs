@@ -58,8 +58,11 @@ fn after_a_power_cut_everything_acknowledged_is_there() {
     }
     let rounds = setting("CERTHOOK_POWER_CUTS", 20);
     let mut random = Rng::new();
-    let extra =
-        Extra { portal: "requests_per_week = 10000".into(), portal_allows: Some(10_000), ..Extra::default() };
+    let extra = Extra {
+        portal: "requests_per_week = 10000".into(),
+        portal_allows: Some(10_000),
+        ..Extra::unlimited()
+    };
     let mut host = Host::with(&[Writer::Lego, Writer::Certbot, Writer::Kubernetes], extra);
     let state = host.state_dir();
     let disk = Mount::ext4(&host.path().join("disk.img"), &state);

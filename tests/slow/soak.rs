@@ -37,7 +37,7 @@ fn soak() {
     let extra = Extra {
         portal: "requests_per_week = 100000".into(),
         portal_allows: Some(100_000),
-        ..Extra::default()
+        ..Extra::unlimited()
     };
     let writers = [Writer::VendorClient, Writer::Certbot, Writer::Kubernetes, Writer::ReplacedFolder];
     let mut host = Host::with(&writers, extra);

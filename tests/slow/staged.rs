@@ -13,7 +13,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A host whose nginx reads copies, brought there as an administrator does it: certhook publishes first, then
 /// nginx's lines are changed and loaded.
 fn staged(writers: &[Writer]) -> Host {
-    let mut extra = Extra { portal_allows: Some(1000), no_verify: true, ..Extra::default() };
+    let mut extra = Extra { portal_allows: Some(1000), no_verify: true, ..Extra::unlimited() };
     extra.portal = "requests_per_week = 1000".into();
     extra.server = "discover = true\nstage = \"STATE/live\"".into();
     let mut host = Host::with(writers, extra);
@@ -128,7 +128,7 @@ fn the_last_good_set_outlives_its_source() {
 
 #[test]
 fn the_lines_for_nginx_are_printed() {
-    let mut extra = Extra { discovered: true, ..Extra::default() };
+    let mut extra = Extra { discovered: true, ..Extra::unlimited() };
     extra.server = String::new();
     let host = Host::with(&[Writer::Certbot, Writer::Lego], extra);
     let output = host.certhook(&["discover", "--stage"]);

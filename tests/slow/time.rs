@@ -81,7 +81,7 @@ fn renew_and_see_it_told(host: &mut Host, written: Option<SystemTime>) {
 
 #[test]
 fn a_clock_that_is_set_keeps_neither_a_reload_nor_a_report_waiting() {
-    let mut host = Host::new(&[Writer::RenamePerFile]);
+    let mut host = Host::unlimited(&[Writer::RenamePerFile]);
     let Some(clock) = Clock::of(&mut host) else { return };
     host.start_agent_and_settle();
     renew_and_see_it_told(&mut host, None);
@@ -118,7 +118,7 @@ fn a_clock_that_is_set_keeps_neither_a_reload_nor_a_report_waiting() {
 
 #[test]
 fn a_report_outlives_a_start_with_another_clock() {
-    let mut host = Host::new(&[Writer::RenamePerFile]);
+    let mut host = Host::unlimited(&[Writer::RenamePerFile]);
     let Some(clock) = Clock::of(&mut host) else { return };
     host.start_agent_and_settle();
     for (from, to) in [(0, -DAY), (-DAY, DAY), (DAY, -DAY)] {
@@ -142,7 +142,7 @@ fn a_report_outlives_a_start_with_another_clock() {
 /// A machine that slept: the wall clock has leapt, the steady one has not, and what was renewed meanwhile is there.
 #[test]
 fn a_leap_over_a_suspend_loses_nothing() {
-    let mut host = Host::new(&[Writer::RenamePerFile]);
+    let mut host = Host::unlimited(&[Writer::RenamePerFile]);
     let Some(clock) = Clock::of(&mut host) else { return };
     host.start_agent_and_settle();
     renew_and_see_it_told(&mut host, None);
@@ -163,7 +163,7 @@ fn at(time: &str) -> SystemTime {
 /// The portal takes no time of its future; it is sent as it is all the same, and the portal's words are shown.
 #[test]
 fn a_file_time_in_the_future_is_told_as_it_is() {
-    let mut host = Host::new(&[Writer::RenamePerFile]);
+    let mut host = Host::unlimited(&[Writer::RenamePerFile]);
     host.start_agent_and_settle();
     renew(&mut host, Some(at("2036-02-07T06:28:16Z")));
     let status = host.wait_for("held", |status| status["sites"][0]["report"]["state"] == "held");
@@ -199,7 +199,7 @@ fn file_times_of_all_kinds_are_told_as_they_are_in_utc() {
     let extra = crate::host::Extra {
         portal: "requests_per_week = 1000".into(),
         portal_allows: Some(1000),
-        ..crate::host::Extra::default()
+        ..crate::host::Extra::unlimited()
     };
     let mut host = Host::with(&[Writer::RenamePerFile], extra);
     for zone in zones {

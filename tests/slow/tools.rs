@@ -120,7 +120,7 @@ const RENEWALS: usize = 3;
 fn renews(tool: impl Fn(&Acme, bool) -> (PathBuf, PathBuf)) {
     let Some(ground) = Acme::start() else { return missing("pebble") };
     let (certificate, key) = tool(&ground, false);
-    let mut host = Host::with(&[], Extra::default());
+    let mut host = Host::with(&[], Extra::unlimited());
     let layout = Layout { certificate: certificate.clone(), key, ..Layout::plain(host.path(), NAME) };
     add_site(&mut host, layout);
     host.start_agent_and_settle();
@@ -159,7 +159,7 @@ const COMMANDS: [&str; 9] = [
 
 #[test]
 fn people_copy() {
-    let mut host = Host::with(&[], Extra::default());
+    let mut host = Host::with(&[], Extra::unlimited());
     let place = |folder: &str| {
         let folder = host.path().join(folder);
         let (certificate, key) = (folder.join("fullchain.pem"), folder.join("privkey.pem"));

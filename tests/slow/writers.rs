@@ -57,7 +57,7 @@ impl Count {
 /// The portal allows so much that its week does not matter.
 fn plenty() -> Extra {
     let portal = "requests_per_week = 100000".to_owned();
-    Extra { portal, portal_allows: Some(100_000), ..Extra::default() }
+    Extra { portal, portal_allows: Some(100_000), ..Extra::unlimited() }
 }
 
 fn host_of(writers: &[Writer]) -> Host {

@@ -206,8 +206,8 @@ impl World {
     /// A site comes, or comes back.
     pub(super) fn add(&mut self, site: usize, unloaded: bool) {
         let recorded = self.recorded[site].map(|leaf| self.record_of(leaf));
-        let ages = self.reloads_for[site].iter().map(|(at, _)| self.now - *at);
-        let recent = ages.filter(|age| *age < 2 * PACE_WINDOW);
+        let ages = self.reloads_for[site].iter().map(|(at, _)| (self.now - *at, false));
+        let recent = ages.filter(|(age, _)| *age < 2 * PACE_WINDOW);
         let pace = Pace::after(recent, self.now, self.changes_free).filter(|_| self.changes_free > 0);
         let setup = SiteSetup { server: ServerId(self.servers[site]), recorded, unloaded, pace };
         self.event(Event::Added(SiteId(site), setup));

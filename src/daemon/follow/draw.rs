@@ -118,8 +118,9 @@ impl Daemon {
         });
         // Of a clock that was set back nobody knows how long ago it was.
         let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
-        let pace = |(site, reloads): (String, Vec<Timestamp>)| {
-            Some((site, Pace::after(reloads.into_iter().map(age), Instant::now(), free)?))
+        let pace = |(site, reloads): (String, Vec<(Timestamp, bool)>)| {
+            let reloads = reloads.into_iter().map(|(at, held_off)| (age(at), held_off));
+            Some((site, Pace::after(reloads, Instant::now(), free)?))
         };
         reloads.into_iter().filter_map(pace).collect()
     }

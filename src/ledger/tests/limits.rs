@@ -186,7 +186,14 @@ fn reloads_are_told_by_site_and_since_when() {
         ledger.install(&Installation { reloaded_at, ..installation(site, leaf) }, at(second)).unwrap();
     }
     ledger.install(&Installation { reloaded_at: None, ..installation("a", "4") }, at(10)).unwrap();
+    ledger.note(&Entry::new(at(11), "b", "problem").saying("held_off: it changed 7 times")).unwrap();
+    ledger.note(&Entry::new(at(12), "b", "problem").saying("stale: held_off")).unwrap();
     let of = |since| ledger.reloads_since(at(since)).unwrap();
-    assert_eq!(of(0), HashMap::from([("a".to_owned(), vec![at(5), at(9)]), ("b".to_owned(), vec![at(6)])]));
-    assert_eq!(of(6), HashMap::from([("a".to_owned(), vec![at(9)])]));
+    let b = vec![(at(6), false), (at(11), true)];
+    assert_eq!(
+        of(0),
+        HashMap::from([("a".to_owned(), vec![(at(5), false), (at(9), false)]), ("b".to_owned(), b)])
+    );
+    let b = vec![(at(11), true)];
+    assert_eq!(of(6), HashMap::from([("a".to_owned(), vec![(at(9), false)]), ("b".to_owned(), b)]));
 }
