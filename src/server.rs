@@ -228,11 +228,12 @@ impl Server {
         }
     }
 
-    /// The processes that claim to be this server and are not trusted, in words. Blocking.
-    pub fn untrusted(&self) -> Option<Problem> {
+    /// What an administrator may want to know of and what changes nothing, such as untrusted processes that claim to
+    /// be this server. Blocking.
+    pub fn notes(&self) -> Vec<Problem> {
         match &self.program {
-            Program::Nginx(nginx) => nginx.untrusted(),
-            Program::Command(_) | Program::Iis(_) => None,
+            Program::Nginx(nginx) => nginx.notes(),
+            Program::Command(_) | Program::Iis(_) => Vec::new(),
         }
     }
 

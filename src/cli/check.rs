@@ -161,7 +161,7 @@ impl Findings<'_> {
             let server = Server::new(configured);
             let obstacles = server.obstacles();
             told.push(obstacles.clone());
-            if let Some(Problem { code, message, remedy }) = server.untrusted() {
+            for Problem { code, message, remedy } in server.notes() {
                 self.notes.push(format!("{message}; {remedy} [{code}]"));
             }
             if obstacles.is_empty() {

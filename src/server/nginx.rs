@@ -24,7 +24,7 @@ use super::command::Command;
 use super::{Loaded, Refusal, Workers};
 use crate::config::{self, Reload};
 use crate::discover::{self, Found, Log};
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 use ask::Rights;
 use attempt::Attempt;
 use build::Build;
@@ -147,8 +147,27 @@ impl Nginx {
         obstacles
     }
 
-    /// The processes that call themselves its masters and are not trusted, in words. They change nothing.
-    pub(super) fn untrusted(&self) -> Option<Problem> {
+    /// What an administrator may want to know of and what changes nothing. Blocking.
+    pub(super) fn notes(&self) -> Vec<Problem> {
+        let master = self.find().ok().map(|masters| masters.newest);
+        let unknown = master.and_then(|master| {
+            let called = master.title.program().filter(|called| called.starts_with('/'))?.to_owned();
+            let known = !matches!(instance::program(&self.found_by, Some(&master)), Ok(None));
+            (!known && !master.is_elsewhere()).then_some(called)
+        });
+        let unknown = unknown.map(|called| {
+            let called = printable(&called, 200);
+            Problem::new(
+                "unknown_program",
+                format!("nginx runs {called}, which certhook does not execute: its version and paths are not known"),
+                format!("write binary = {called:?} in its [server.…], if that is so"),
+            )
+        });
+        self.untrusted().into_iter().chain(unknown).collect()
+    }
+
+    /// The processes that call themselves its masters and are not trusted, in words.
+    fn untrusted(&self) -> Option<Problem> {
         let found = process::untrusted(Trust::new(self.found_by.user));
         let first = found.first()?;
         let (real, effective) = first.users;

@@ -162,6 +162,10 @@ impl Host {
         write!(text, "[watch]\n{watch}\n").unwrap();
         write!(text, "[server.nginx]\nkind = \"nginx\"\npid_file = {:?}\n{server}\n", self.nginx.pid_file())
             .unwrap();
+        if !self.nginx.is_installed() {
+            // A title names no program to be executed.
+            writeln!(text, "binary = {:?}", self.nginx.binary()).unwrap();
+        }
         if self.extra.discovered {
             text.push_str("discover = true\n");
             return text;

@@ -201,8 +201,9 @@ fn certhook_knows_which_nginx_does_it() {
     }
     let web = Web::new();
     let text = format!(
-        "[server.nginx]\npid_file = {:?}\n[[site]]\ncertificate = \"/c\"\nverify = [\"[::1]:1\"]\n",
-        web.nginx.pid_file()
+        "[server.nginx]\npid_file = {:?}\nbinary = {:?}\n[[site]]\ncertificate = \"/c\"\nverify = [\"[::1]:1\"]\n",
+        web.nginx.pid_file(),
+        web.nginx.binary(),
     );
     let config = Config::parse(Path::new("certhook.toml"), &text).unwrap();
     assert!(Server::new(&config.servers[0]).keeps_unchanged());

@@ -99,6 +99,11 @@ impl Nginx {
         host::binary().expect("it was there at the start")
     }
 
+    /// Whether it is where packages install it.
+    pub fn is_installed(&self) -> bool {
+        std::env::var_os("CERTHOOK_TEST_NGINX").is_none()
+    }
+
     /// The command line of this nginx, with which `-t` and `-s` speak to it too.
     pub fn command(&self) -> Command {
         let log = match self.config.mode {
