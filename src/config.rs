@@ -190,8 +190,8 @@ pub struct Nginx {
     pub unit: Option<String>,
     /// Where its master writes its process id.
     pub pid_file: Option<PathBuf>,
-    /// The number of the user whose master is trusted beside root's and certhook's own.
-    pub user: Option<u32>,
+    /// The user whose master is trusted beside root's and certhook's own.
+    pub user: Option<String>,
     /// Test the configuration before every reload.
     pub pre_check: bool,
 }

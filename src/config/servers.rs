@@ -7,7 +7,6 @@ use super::iis::iis;
 use super::parts::{Reload, path};
 use super::raw::{At, File, Section};
 use super::{Kind, Nginx, Server};
-use crate::platform;
 
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// IIS looks into its Central Certificate Store every few minutes only.
@@ -132,14 +131,13 @@ fn unit(file: &File<'_>, at: At<String>) -> Option<String> {
     None
 }
 
-/// The number of a user of this host.
-fn user(file: &File<'_>, at: At<String>) -> Option<u32> {
-    let found = platform::owner(&at.value).filter(|_| !at.value.contains(':'));
-    if found.is_none() {
-        let message = format!("user = {:?} is not a user of this host", at.value);
-        file.mistake(at.line, "bad_value", message, "name the user that nginx's master runs as");
+fn user(file: &File<'_>, at: At<String>) -> Option<String> {
+    if !at.value.is_empty() && !at.value.contains([':', '/']) && !at.value.contains(char::is_whitespace) {
+        return Some(at.value);
     }
-    found.map(|(user, _)| user)
+    let message = format!("user = {:?} is not the name of a user", at.value);
+    file.mistake(at.line, "bad_value", message, "name the user that nginx's master runs as, like \"deploy\"");
+    None
 }
 
 fn reload_of(file: &File<'_>, line: usize, kind: &Kind, given: Option<At<Vec<String>>>) -> Option<Reload> {

@@ -34,7 +34,7 @@ binary = "/usr/sbin/nginx"
 config = "/etc/nginx/nginx.conf"
 prefix = "/usr/share/nginx"
 pid_file = "/run/nginx.pid"
-user = "daemon"
+user = "deploy"
 
 [server.haproxy]
 kind = "command"
@@ -100,7 +100,7 @@ fn the_sample_is_read_to_the_last_key() {
     assert_eq!((nginx.verify_timeout, nginx.reload_timeout), (seconds(12), seconds(60)));
     let Kind::Nginx(found) = &nginx.kind else { panic!("{nginx:?}") };
     assert!(found.pre_check);
-    assert_eq!(found.user, Some(1), "Debian's number of daemon");
+    assert_eq!(found.user.as_deref(), Some("deploy"));
     let paths = [&found.binary, &found.config, &found.prefix, &found.pid_file];
     let wanted = ["/usr/sbin/nginx", "/etc/nginx/nginx.conf", "/usr/share/nginx", "/run/nginx.pid"];
     assert_eq!(paths.map(|path| path.as_deref()), wanted.map(|path| Some(Path::new(path))));
@@ -195,7 +195,7 @@ fn mistakes_before_the_sites() {
         ("[server.a]\nkind = \"apache\"\npre_chek = true", &[(2, "bad_value"), (3, "unknown_key")]),
         ("[server.a]\nkind = \"nginx\"\npre_check = \"yes\"", &[(3, "wrong_type")]),
         ("[server.a]\nkind = \"nginx\"\nuser = 5", &[(3, "wrong_type")]),
-        ("[server.a]\nkind = \"nginx\"\nuser = \"nobody-of-this-host\"", &[(3, "bad_value")]),
+        ("[server.a]\nkind = \"nginx\"\nuser = \"\"", &[(3, "empty_value")]),
         ("[server.a]\nkind = \"nginx\"\nuser = \"root:root\"", &[(3, "bad_value")]),
         ("[server.a]\nkind = \"command\"\nreload = [\"/r\"]\nuser = \"root\"", &[(4, "unknown_key")]),
         ("[server.a]\nconfig = \"nginx.conf\"", &[(2, "relative_path")]),

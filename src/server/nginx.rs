@@ -17,7 +17,7 @@ mod title;
 mod words;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::command::Command;
@@ -45,6 +45,8 @@ pub(super) struct Nginx {
 struct Known {
     builds: build::Builds,
     main_pid: find::MainPid,
+    /// The number of the user that the configuration names.
+    user: OnceLock<u32>,
     /// The error logs of the configuration that was read last.
     logs: Mutex<Option<Vec<Log>>>,
     /// The master that was found last.
@@ -142,6 +144,7 @@ impl Nginx {
             Reload::Systemd => self.systemd_command(masters.map(|masters| &masters.newest)).obstacles(),
         };
         obstacles.extend(masters.and_then(Masters::holdout).map(upgrading));
+        obstacles.extend(self.unknown_user());
         let program = instance::program(&self.found_by, masters.map(|masters| &masters.newest));
         obstacles.extend(program.err().as_ref().map(instance::untrusted_program));
         obstacles
@@ -168,7 +171,7 @@ impl Nginx {
 
     /// The processes that call themselves its masters and are not trusted, in words.
     fn untrusted(&self) -> Option<Problem> {
-        let found = process::untrusted(Trust::new(self.found_by.user));
+        let found = process::untrusted(self.trust());
         let first = found.first()?;
         let (real, effective) = first.users;
         let user =
@@ -193,6 +196,25 @@ impl Nginx {
         masters.holdout().map(upgrading)
     }
 
+    /// Whose masters are trusted. Asks the system for the number of the configured user, until it has one.
+    fn trust(&self) -> Trust {
+        if let (None, Some(name)) = (self.known.user.get(), &self.found_by.user)
+            && let Some((user, _)) = crate::platform::owner(name)
+        {
+            let _ = self.known.user.set(user);
+        }
+        Trust::new(self.known.user.get().copied())
+    }
+
+    fn unknown_user(&self) -> Option<Problem> {
+        let name = self.found_by.user.as_ref()?;
+        self.trust();
+        self.known.user.get().is_none().then(|| {
+            let message = format!("user = {name:?}: this host has no such user");
+            Problem::new("unknown_user", message, "name the user that nginx's master runs as")
+        })
+    }
+
     fn find(&self) -> Result<Masters, Problem> {
         let named = || {
             let build = self.build(None);
@@ -200,7 +222,7 @@ impl Nginx {
             let found = self.instance(None).ok().map(|instance| discover::nginx(&instance));
             found.and_then(|found| found.pid_file).into_iter().chain(built_in).collect::<Vec<PathBuf>>()
         };
-        let found = find::find(&self.found_by, &self.known.main_pid, named);
+        let found = find::find(&self.found_by, self.trust(), &self.known.main_pid, named);
         let pid = found.as_ref().ok().map(|masters| masters.newest.pid);
         *self.known.master.lock().unwrap_or_else(PoisonError::into_inner) = pid;
         found
@@ -209,7 +231,7 @@ impl Nginx {
     /// A look at few processes. Where a file says which it is, that may have changed.
     fn last_masters(&self) -> Option<Masters> {
         let pid = *self.known.master.lock().unwrap_or_else(PoisonError::into_inner);
-        let trust = Trust::new(self.found_by.user);
+        let trust = self.trust();
         let master =
             pid.filter(|_| self.found_by.pid_file.is_none()).and_then(|pid| Master::of(pid, trust))?;
         Some(Masters::around(master))

@@ -63,10 +63,10 @@ impl Masters {
 /// which of several masters is meant.
 pub(super) fn find(
     found_by: &config::Nginx,
+    trust: Trust,
     main_pid: &MainPid,
     named: impl FnOnce() -> Vec<PathBuf>,
 ) -> Result<Masters, Problem> {
-    let trust = Trust::new(found_by.user);
     let fits = |master: &Master| likeness(master, found_by).is_some();
     if let Some(path) = &found_by.pid_file {
         let found = from_pid_file(path, trust).filter(fits).ok_or_else(|| {
