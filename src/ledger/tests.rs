@@ -3,6 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod log;
 mod outlets;
 
 fn new() -> (TempDir, Ledger) {
