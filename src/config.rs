@@ -6,6 +6,7 @@ mod asks;
 mod copy;
 mod endpoint;
 mod iis;
+mod ledger;
 mod outlets;
 mod parts;
 mod portal;
@@ -24,6 +25,7 @@ use crate::platform;
 use crate::problem::{Problem, printable};
 pub use endpoint::{Address, Ask, Endpoint};
 pub use iis::{Binding, Bound, Central, Iis, Origin, Shows, Store};
+pub use ledger::LedgerSettings;
 pub use parts::{Reload, SecretSource, WebUrl};
 
 /// Larger files are no configurations: one of ten thousand sites has a quarter of this.
@@ -42,6 +44,8 @@ pub struct Config {
     pub renewal: Option<Renewal>,
     /// How files are watched.
     pub watch: Watch,
+    /// What the ledger keeps.
+    pub ledger: LedgerSettings,
     /// Without it nobody is given numbers.
     pub metrics: Option<Metrics>,
     /// Without it nobody is told of problems.

@@ -6,6 +6,7 @@
 mod alerts;
 mod budget;
 mod history;
+mod prune;
 mod records;
 mod renewals;
 mod reports;
@@ -25,15 +26,17 @@ use crate::problem::Problem;
 pub use alerts::Case;
 pub use budget::{Purpose, Refusal, Spent, Usage};
 pub use history::{Entry, Tally};
+pub use prune::MAX_HISTORY_ROWS;
 pub use records::{PortalList, PortalRecord};
 pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("ledger/schema.sql"),
     include_str!("ledger/renewals.sql"),
     include_str!("ledger/alerts.sql"),
+    include_str!("ledger/pruned.sql"),
 ];
 
 /// The write-ahead log is taken into the database at so many pages of 4 kB: SQLite's own 1000 fill a small disk.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ledger::ledger;
 use super::outlets::{alert, metrics};
 use super::portal::{portal, renewal};
 use super::raw::{At, File, Section};
@@ -63,6 +64,7 @@ pub(super) fn empty() -> Config {
         portal: None,
         renewal: None,
         watch: watch(None),
+        ledger: ledger(None),
         metrics: None,
         alert: None,
         servers: vec![default_server()],
@@ -95,6 +97,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let portal = top.section("portal").map(|section| portal(file, section));
     let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
+    let ledger = ledger(top.section("ledger"));
     let metrics = top.section("metrics").map(|section| metrics(file, section));
     let alert = top.section("alert").map(|section| alert(file, section));
     let mut servers = Servers::default();
@@ -144,6 +147,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         portal,
         renewal,
         watch,
+        ledger,
         // Where one of them is wrong, a mistake was told.
         metrics: metrics.flatten(),
         alert: alert.flatten(),

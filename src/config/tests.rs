@@ -124,6 +124,11 @@ fn what_is_left_out_has_its_default() {
     assert!(config.portal.is_none());
     let Watch { settle, rescan, poll } = config.watch;
     assert_eq!([settle, rescan, poll], [seconds(30), seconds(3600), seconds(10)]);
+    assert_eq!(config.ledger.keep, seconds(365 * 86_400));
+    for (keep, days) in [("1d", 1), ("24h", 1), ("730d", 730), ("3653d", 3653)] {
+        let config = parse(&format!("[ledger]\nkeep = {keep:?}\n{SITE}")).unwrap();
+        assert_eq!(config.ledger.keep, seconds(days * 86_400));
+    }
     let [server] = &config.servers[..] else { panic!("{:?}", config.servers) };
     assert_eq!((server.name.as_str(), &server.reload), ("nginx", &Reload::Signal));
     assert_eq!((server.verify_timeout, server.reload_timeout), (seconds(10), seconds(60)));
@@ -160,6 +165,14 @@ fn mistakes_before_the_sites() {
         ("[watch]\npoll = \"0s\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"1w\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"367d\"", &[(2, "bad_duration")]),
+        ("[ledger]\nkeep = 365", &[(2, "wrong_type")]),
+        ("[ledger]\nkeep = \"\"", &[(2, "empty_value")]),
+        ("[ledger]\nkeep = \"1y\"", &[(2, "bad_duration")]),
+        ("[ledger]\nkeep = \"0d\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkeep = \"23h\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkeep = \"3654d\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkep = \"1d\"", &[(2, "unknown_key")]),
+        ("ledger = 1", &[(1, "wrong_type")]),
         ("[watch]\nrescan = \"99999999999999999999s\"", &[(2, "bad_duration")]),
         ("[server.a]\nkind = \"apache\"\npre_chek = true", &[(2, "bad_value"), (3, "unknown_key")]),
         ("[server.a]\nkind = \"nginx\"\npre_check = \"yes\"", &[(3, "wrong_type")]),
