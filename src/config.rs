@@ -6,6 +6,7 @@ mod asks;
 mod copy;
 mod endpoint;
 mod iis;
+mod ledger;
 mod limits;
 mod outlets;
 mod parts;
@@ -25,6 +26,7 @@ use crate::platform;
 use crate::problem::{Problem, printable};
 pub use endpoint::{Address, Ask, Endpoint};
 pub use iis::{Binding, Bound, Central, Iis, Origin, Shows, Store};
+pub use ledger::LedgerSettings;
 pub use limits::{Limits, Share};
 pub use parts::{Reload, SecretSource, WebUrl};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub watch: Watch,
     /// What one site may use of what all sites share.
     pub limits: Limits,
+    /// What the ledger keeps.
+    pub ledger: LedgerSettings,
     /// Without it nobody is given numbers.
     pub metrics: Option<Metrics>,
     /// Without it nobody is told of problems.

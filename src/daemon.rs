@@ -6,6 +6,7 @@ mod claim;
 mod follow;
 mod give;
 mod perform;
+mod prune;
 mod record;
 mod reload;
 mod report;
@@ -40,6 +41,7 @@ use acting::Acting;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
+use prune::Pruning;
 use record::Records;
 use reread::Next;
 use rest::Rest;
@@ -171,6 +173,7 @@ struct Daemon {
     manager: Manager,
     acting: Acting,
     rest: Rest,
+    pruning: Pruning,
     /// What the loop and its outlets tell each other, for as long as the process lives.
     shared: Arc<Shared>,
     /// Whatever may be told outside has changed. Without it the outlets come to their end.
@@ -221,6 +224,7 @@ impl Daemon {
             manager: Manager::default(),
             acting: Acting::default(),
             rest: Rest::default(),
+            pruning: Pruning::default(),
             next: None,
             config_problem: None,
             config,
@@ -250,7 +254,13 @@ impl Daemon {
                 self.next_look_at_servers(),
                 self.next_look_at_what_acts(),
             ]);
-            let deadline = earliest([work, poll, next_beat, self.rest.next_deadline()]);
+            let deadline = earliest([
+                work,
+                poll,
+                next_beat,
+                self.rest.next_deadline(),
+                Some(self.pruning.next_deadline()),
+            ]);
             let mut worked = true;
             tokio::select! {
                 biased;
@@ -270,6 +280,7 @@ impl Daemon {
                         }
                     }
                     self.look_at_servers();
+                    self.prune_if_due();
                     self.feed(Event::Tick);
                 }
             }

@@ -7,6 +7,7 @@ mod alerts;
 mod budget;
 mod history;
 mod limits;
+mod prune;
 mod records;
 mod renewals;
 mod reports;
@@ -27,17 +28,24 @@ pub use alerts::Case;
 pub use budget::{Purpose, Refusal, Spent, Usage};
 pub use history::{Entry, Tally};
 pub use limits::{Allowance, Limited};
+pub use prune::MAX_HISTORY_ROWS;
 pub use records::{PortalList, PortalRecord};
 pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("ledger/schema.sql"),
     include_str!("ledger/renewals.sql"),
     include_str!("ledger/alerts.sql"),
     include_str!("ledger/limits.sql"),
+    include_str!("ledger/pruned.sql"),
 ];
+
+/// The write-ahead log is taken into the database at so many pages of 4 kB: SQLite's own 1000 fill a small disk.
+const CHECKPOINT_PAGES: u32 = 64;
+/// What is kept of the log's file after that, in bytes.
+const MOST_LOG: u32 = CHECKPOINT_PAGES * 4096;
 
 /// Another process's write is waited for so long.
 const BUSY: Duration = Duration::from_secs(10);
@@ -236,13 +244,14 @@ impl Ledger {
         })
     }
 
-    /// Lets go of the pages and statements that are kept for the next time, unless somebody is at it. The file stays
-    /// open: on a full disk it could not be opened again.
+    /// Empties the write-ahead log, and lets go of the pages and statements that are kept for the next time, unless
+    /// somebody is at it. The file stays open: on a full disk it could not be opened again.
     pub fn rest(&self) {
         if let Ok(slot) = self.connection.try_lock()
             && let Some(Opened { connection, .. }) = &*slot
         {
             connection.flush_prepared_statement_cache();
+            empty_log(connection);
             // What cannot be freed is kept.
             let _ = connection.execute_batch("PRAGMA shrink_memory");
         }
@@ -283,10 +292,12 @@ impl Ledger {
             empty => empty.insert(open(&self.state_dir)?),
         };
         let result = work(&mut opened.connection);
-        let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-        if result.as_ref().is_err_and(|error| !is_full(error)) {
-            // A fault of the file or the disk may be mended by the next time. On a full disk it could not be opened.
-            *slot = None;
+        match result.as_ref().map_err(rusqlite::Error::sqlite_error_code) {
+            // The log itself may have filled the disk. On one that is full the database could not be opened again.
+            Err(Some(ErrorCode::DiskFull)) => empty_log(&opened.connection),
+            // A fault of the file or the disk may be mended by the next time.
+            Err(_) => *slot = None,
+            Ok(_) => {}
         }
         Ok(result?)
     }
@@ -345,6 +356,8 @@ fn open(state_dir: &Path) -> Result<Opened, LedgerError> {
     let mut connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(BUSY)?;
     begin_log(&connection)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", MOST_LOG)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     migrate(&mut connection)?;
@@ -367,6 +380,19 @@ fn begin_log(connection: &Connection) -> rusqlite::Result<()> {
         std::thread::sleep(PAUSE);
         patience = patience.saturating_sub(PAUSE);
     }
+}
+
+/// Takes the write-ahead log into the database and its file's room back. What cannot be taken in stays in the log, and
+/// while somebody else reads it that is so.
+fn empty_log(connection: &Connection) {
+    let emptied = connection.busy_timeout(Duration::ZERO).and_then(|()| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+    });
+    if let Err(error) = emptied {
+        tracing::debug!(%error, "the ledger's log cannot be emptied");
+    }
+    // It fails for nothing but a connection that is gone.
+    let _ = connection.busy_timeout(BUSY);
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rustls::pki_types::PrivateKeyDer;
 use x509_parser::prelude::X509Certificate;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::fault::{Fault, Part};
 use super::pem::{self, KeyBlock};
@@ -35,7 +35,7 @@ impl Material {
         let x509 = chain::parse(&ders[0])?;
         let leaf = Leaf::from_x509(&ders[0], &x509)?;
         let key = match pem::private_key(key)? {
-            KeyBlock::Clear(key) => pkcs8(key, &x509),
+            KeyBlock::Clear(key) => pkcs8(&key.as_der(), &x509),
             KeyBlock::Encrypted => {
                 return Err(Fault::Malformed(Part::Key, "it needs a password".to_owned()));
             }
@@ -63,17 +63,15 @@ impl fmt::Debug for Material {
 }
 
 /// An older form is wrapped: of which kind the key is, its certificate says.
-fn pkcs8(mut key: PrivateKeyDer<'static>, leaf: &X509Certificate<'_>) -> Zeroizing<Vec<u8>> {
-    let wrapped = match &key {
+fn pkcs8(key: &PrivateKeyDer<'_>, leaf: &X509Certificate<'_>) -> Zeroizing<Vec<u8>> {
+    match key {
         PrivateKeyDer::Pkcs8(whole) => Zeroizing::new(whole.secret_pkcs8_der().to_vec()),
         other => {
             let algorithm = algorithm(leaf.public_key().raw);
             let inner = der(0x04, &[other.secret_der()]);
             der(0x30, &[&[0x02, 0x01, 0x00], algorithm, &inner])
         }
-    };
-    key.zeroize();
-    wrapped
+    }
 }
 
 /// The first element of a SubjectPublicKeyInfo, whole.
@@ -85,7 +83,7 @@ fn algorithm(spki: &[u8]) -> &[u8] {
 }
 
 /// One element with its length. Room is made at once, so that growing leaves no copy of a key behind.
-fn der(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+pub(super) fn der(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(length + 10));
     out.push(tag);

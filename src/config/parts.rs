@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ledger::ledger;
 use super::limits::limits;
 use super::outlets::{alert, metrics};
 use super::portal::{portal, renewal};
@@ -65,6 +66,7 @@ pub(super) fn empty() -> Config {
         renewal: None,
         watch: watch(None),
         limits: Limits::default(),
+        ledger: ledger(None),
         metrics: None,
         alert: None,
         servers: vec![default_server()],
@@ -98,6 +100,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let renewal = top.section("renewal").map(|section| renewal(file, section, portal.is_some()));
     let watch = watch(top.section("watch"));
     let limits = limits(file, top.section("limits"));
+    let ledger = ledger(top.section("ledger"));
     let metrics = top.section("metrics").map(|section| metrics(file, section));
     let alert = top.section("alert").map(|section| alert(file, section));
     let mut servers = Servers::default();
@@ -148,6 +151,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
         renewal,
         watch,
         limits,
+        ledger,
         // Where one of them is wrong, a mistake was told.
         metrics: metrics.flatten(),
         alert: alert.flatten(),

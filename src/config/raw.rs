@@ -229,6 +229,36 @@ impl<'f, 't> Section<'f, 't> {
         }
     }
 
+    /// A duration that may be longer than the others, and has bounds of whole days.
+    pub(super) fn days(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        least: Duration,
+        most: Duration,
+    ) -> Duration {
+        let Some(At { value, line }) = self.string(key) else { return default };
+        let days = |duration: Duration| duration.as_secs() / 86_400;
+        match any_duration(&value) {
+            Some(found) if (least..=most).contains(&found) => found,
+            Some(_) => {
+                let message = format!("{key} must be between \"{}d\" and \"{}d\"", days(least), days(most));
+                self.file.mistake(line, "out_of_range", message, "write such a duration");
+                default
+            }
+            None => {
+                let message = format!("{key} = {value:?} is not a duration");
+                self.file.mistake(
+                    line,
+                    "bad_duration",
+                    message,
+                    format!("write it like \"{}d\"", days(default)),
+                );
+                default
+            }
+        }
+    }
+
     pub(super) fn strings(&mut self, key: &'static str) -> Option<At<Vec<String>>> {
         let (line, value) = self.take(key)?;
         let DeValue::Array(items) = &value else {
@@ -385,6 +415,11 @@ fn article(kind: &str) -> String {
 
 /// `10s`, `30m`, `6h`, `4d`, `250ms`: a whole number and one unit.
 pub(super) fn duration(text: &str) -> Option<Duration> {
+    any_duration(text).filter(|all| *all <= Duration::from_secs(366 * 86_400))
+}
+
+/// As [`duration`], however long.
+fn any_duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..split].parse().ok()?;
     let milliseconds = match &text[split..] {
@@ -395,5 +430,5 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number.checked_mul(milliseconds).filter(|all| *all <= 366 * 86_400_000).map(Duration::from_millis)
+    number.checked_mul(milliseconds).map(Duration::from_millis)
 }

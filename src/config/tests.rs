@@ -129,6 +129,11 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.limits, limits(""));
     assert_eq!((config.limits.changes_free, config.limits.reports_per_day), (6, 4));
     assert_eq!(config.limits.share.of(50), Some(12));
+    assert_eq!(config.ledger.keep, seconds(365 * 86_400));
+    for (keep, days) in [("1d", 1), ("24h", 1), ("730d", 730), ("3653d", 3653)] {
+        let config = parse(&format!("[ledger]\nkeep = {keep:?}\n{SITE}")).unwrap();
+        assert_eq!(config.ledger.keep, seconds(days * 86_400));
+    }
     let [server] = &config.servers[..] else { panic!("{:?}", config.servers) };
     assert_eq!((server.name.as_str(), &server.reload), ("nginx", &Reload::Signal));
     assert_eq!((server.verify_timeout, server.reload_timeout), (seconds(10), seconds(60)));
@@ -180,6 +185,14 @@ fn mistakes_before_the_sites() {
         ("[watch]\npoll = \"0s\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"1w\"", &[(2, "bad_duration")]),
         ("[watch]\nrescan = \"367d\"", &[(2, "bad_duration")]),
+        ("[ledger]\nkeep = 365", &[(2, "wrong_type")]),
+        ("[ledger]\nkeep = \"\"", &[(2, "empty_value")]),
+        ("[ledger]\nkeep = \"1y\"", &[(2, "bad_duration")]),
+        ("[ledger]\nkeep = \"0d\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkeep = \"23h\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkeep = \"3654d\"", &[(2, "out_of_range")]),
+        ("[ledger]\nkep = \"1d\"", &[(2, "unknown_key")]),
+        ("ledger = 1", &[(1, "wrong_type")]),
         ("[watch]\nrescan = \"99999999999999999999s\"", &[(2, "bad_duration")]),
         ("[limits]\nchanges = 6", &[(2, "unknown_key")]),
         ("limits = 5", &[(1, "wrong_type")]),

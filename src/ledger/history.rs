@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, LedgerError, milliseconds, timestamp};
@@ -67,8 +67,8 @@ pub struct Tally {
 }
 
 impl Ledger {
-    /// Adds what came since the tally was taken; to an empty one, all. One of another ledger, because the file was
-    /// moved away, begins anew.
+    /// Adds what came since the tally was taken; to an empty one, all, pruned lines included. One of another ledger,
+    /// because the file was moved away, begins anew.
     ///
     /// # Errors
     /// [`LedgerError`]; the tally has not changed then.
@@ -76,7 +76,12 @@ impl Ledger {
         let counted = self.read(|connection| {
             let mut newest = connection.prepare_cached("SELECT coalesce(max(id), 0) FROM history")?;
             let newest: i64 = newest.query_row([], |row| row.get(0))?;
-            let mut counted = if newest < tally.last { Tally::default() } else { tally.clone() };
+            let mut pruned =
+                connection.prepare_cached("SELECT coalesce(max(last), 0) FROM history_pruned")?;
+            let pruned: i64 = pruned.query_row([], |row| row.get(0))?;
+            // Of lines that were pruned before they were counted only the sum of all is known.
+            let is_anew = tally.last == 0 || newest < tally.last || tally.last < pruned;
+            let mut counted = if is_anew { pruned_events(connection)? } else { tally.clone() };
             let mut query = connection.prepare_cached(
                 "SELECT event, count(*) FROM history WHERE id > ?1 AND id <= ?2 GROUP BY event",
             )?;
@@ -147,6 +152,16 @@ impl Ledger {
             rows.collect()
         })
     }
+}
+
+/// What was pruned, which is part of every count.
+fn pruned_events(connection: &Connection) -> rusqlite::Result<Tally> {
+    let mut query = connection.prepare_cached("SELECT event, count FROM history_pruned")?;
+    let rows = query.query_map([], |row| {
+        let count: i64 = row.get(1)?;
+        Ok((row.get(0)?, u64::try_from(count).unwrap_or(0)))
+    })?;
+    Ok(Tally { last: 0, events: rows.collect::<Result<_, _>>()? })
 }
 
 pub(super) fn append(transaction: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {

@@ -4,7 +4,9 @@ use tempfile::TempDir;
 use super::*;
 
 mod limits;
+mod log;
 mod outlets;
+mod prune;
 
 fn new() -> (TempDir, Ledger) {
     let folder = tempfile::tempdir().unwrap();
@@ -347,7 +349,7 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     };
     assert_eq!(pragma("synchronous"), 2.into(), "FULL");
     assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
-    assert_eq!(pragma("user_version"), 4.into());
+    assert_eq!(pragma("user_version"), 5.into());
     let below = folder.path().join("made/by/certhook");
     let made = Ledger::open(&below).unwrap();
     made.note(&Entry::new(at(1), "a", "well")).unwrap();

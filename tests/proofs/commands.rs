@@ -271,3 +271,24 @@ fn the_command_line_has_its_codes() {
     assert_eq!(code(&["--config", "/nonexistent/certhook.toml", "run"]), 2);
     assert_eq!(code(&["sync", "--wait", "soon"]), 2);
 }
+
+#[test]
+fn agent_prunes_the_history_at_its_start() {
+    let mut host = Host::new(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    host.stop_agent();
+    let ledger = rusqlite::Connection::open(host.state_dir().join("ledger.db")).unwrap();
+    let old = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1300)
+               INSERT INTO history (at, site, name, event) SELECT x, 'old', 'old', 'problem' FROM n";
+    assert_eq!(ledger.execute(old, []).unwrap(), 1300);
+    let newest =
+        "INSERT INTO history (at, site, name, event) SELECT max(at), 'new', 'new', 'well' FROM history";
+    assert_eq!(ledger.execute(newest, []).unwrap(), 1);
+    let count = |site: &str| -> u32 {
+        ledger.query_row("SELECT count(*) FROM history WHERE site = ?1", [site], |row| row.get(0)).unwrap()
+    };
+    host.start_agent();
+    host.wait_until("the old lines are gone", || count("old") == 0);
+    assert_eq!(count("new"), 1);
+    host.stop_agent();
+}

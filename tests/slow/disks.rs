@@ -85,6 +85,8 @@ fn a_full_disk_is_named_and_reloads_go_on() {
     renew_and_see_them_served(&mut host, &mut renewals);
     wait_until_made_good(&host, &renewals);
 
+    // What the log has would be room enough for more.
+    take_in_the_log(&state.join("ledger.db"));
     fill(&state);
     renew_and_see_them_served(&mut host, &mut renewals);
     wait_for_problem(&host, &["disk_full"]);
@@ -103,6 +105,46 @@ fn a_full_disk_is_named_and_reloads_go_on() {
     fs::remove_file(state.join("filler")).unwrap();
     wait_until_made_good(&host, &renewals);
     assert_eq!(host.portal.reports().len(), 6);
+    host.stop_agent();
+}
+
+/// As an older version leaves it: the log alone has filled the disk, and nothing of it is in the database.
+fn fill_with_log(state: &Path) {
+    let connection = rusqlite::Connection::open(state.join("ledger.db")).unwrap();
+    let keep = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep, true).unwrap();
+    connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    connection.execute_batch("UPDATE site SET name = name || ' '").unwrap();
+    // The same pages again and again: the database needs no room for them.
+    let error = loop {
+        if let Err(error) = connection.execute_batch("UPDATE site SET recorded_at = recorded_at + 1") {
+            break error;
+        }
+    };
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
+}
+
+#[test]
+fn ledger_whose_log_filled_the_disk_recovers_by_itself() {
+    if !machine::is_root_for("a disk that the ledger's log filled") {
+        return;
+    }
+    let mut host = host();
+    let state = host.state_dir();
+    let _disk = Mount::tmpfs(&state, 4096);
+    let mut renewals = Renewals::default();
+    host.start_agent_and_settle();
+    renew_and_see_them_served(&mut host, &mut renewals);
+    wait_until_made_good(&host, &renewals);
+    host.kill_agent();
+    fill_with_log(&state);
+    let log = || fs::metadata(state.join("ledger.db-wal")).map_or(0, |found| found.len());
+    assert!(log() > 3 << 20, "{}", log());
+    // Nobody makes room.
+    host.start_agent();
+    renew_and_see_them_served(&mut host, &mut renewals);
+    wait_until_made_good(&host, &renewals);
+    assert!(log() < 1 << 20, "{}", log());
     host.stop_agent();
 }
 

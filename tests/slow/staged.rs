@@ -1,22 +1,30 @@
 //! Published copies: nginx reads whole sets only, whatever happens to their sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use certhook_test_support::nginx::NginxSite;
 use certhook_test_support::writers::Writer;
 
+use crate::disks::fill;
 use crate::host::{Extra, Host, codes, states};
+use crate::machine::{self, Mount};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// A host whose nginx reads copies, brought there as an administrator does it: certhook publishes first, then
 /// nginx's lines are changed and loaded.
 fn staged(writers: &[Writer]) -> Host {
+    staged_on(writers, |_| ()).0
+}
+
+/// As [`staged`]; the folder of the copies may be mounted first.
+fn staged_on<T>(writers: &[Writer], mount: impl FnOnce(&Path) -> T) -> (Host, T) {
     let mut extra = Extra { portal_allows: Some(1000), no_verify: true, ..Extra::unlimited() };
     extra.portal = "requests_per_week = 1000".into();
     extra.server = "discover = true\nstage = \"STATE/live\"".into();
     let mut host = Host::with(writers, extra);
+    let mounted = mount(&host.state_dir().join("live"));
     assert_eq!(host.certhook(&["sync"]).status.code(), Some(0), "{}", host.log());
     let served = host.sites.iter().map(|site| {
         let copy = host.state_dir().join("live").join(&site.name);
@@ -28,7 +36,7 @@ fn staged(writers: &[Writer]) -> Host {
     host.nginx.wait_idle();
     host.start_agent_and_settle();
     assert_eq!(host.agent_status().unwrap()["sites"].as_array().unwrap().len(), writers.len());
-    host
+    (host, mounted)
 }
 
 fn sets(host: &Host) -> Vec<PathBuf> {
@@ -123,6 +131,56 @@ fn the_last_good_set_outlives_its_source() {
     host.wait_until_done(1);
     let status = host.wait_for("well", |status| codes(status).is_empty());
     assert_eq!(states(&status), ["current"; 3]);
+    host.stop_agent();
+}
+
+#[test]
+fn full_disk_leaves_nothing_behind_and_names_each_site() {
+    if !machine::is_root_for("a full disk below stage") {
+        return;
+    }
+    let (mut host, _disk) = staged_on(&[Writer::Lego; 4], |live| Mount::tmpfs(live, 512));
+    let live = host.state_dir().join("live");
+    let names = || -> Vec<String> {
+        let folders = [live.clone(), live.join(".sets")];
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    let good: Vec<String> = (0..4).map(|site| host.served(site)).collect();
+    fill(&live);
+    let before = names();
+    let pairs: Vec<_> = (0..4).map(|site| host.issue(site)).collect();
+    for (site, pair) in host.sites.iter_mut().zip(pairs) {
+        site.writer.renew(&site.layout, &pair, Duration::ZERO);
+        site.pair = pair;
+    }
+    let told =
+        |status: &serde_json::Value| codes(status).iter().filter(|code| *code == "not_published").count();
+    for _ in 0..3 {
+        let status = host.wait_for("all are told", |status| told(status) == 4);
+        for site in status["sites"].as_array().unwrap() {
+            let (name, problem) = (site["name"].as_str().unwrap(), &site["problem"]);
+            let wanted = format!("the copy of {name} in {}", live.display());
+            assert!(problem["message"].as_str().unwrap().contains(&wanted), "{site}");
+            assert!(problem["remedy"].as_str().unwrap().contains("make room"), "{site}");
+        }
+        // Each time it is tried again.
+        assert_eq!(host.certhook(&["sync"]).status.code(), Some(1));
+    }
+    let left: Vec<_> = names().into_iter().filter(|name| !before.contains(name)).collect();
+    // One may be under way.
+    assert!(left.len() <= 1, "{left:?}");
+    assert_eq!((0..4).map(|site| host.served(site)).collect::<Vec<_>>(), good);
+    std::fs::remove_file(live.join("filler")).unwrap();
+    for site in 0..4 {
+        host.wait_until_done(site);
+        assert_eq!(host.served(site), host.sites[site].pair.fingerprint);
+    }
+    host.wait_for("well", |status| codes(status).is_empty());
+    host.wait_until("only the sets are left", || sets(&host).len() == 4);
     host.stop_agent();
 }
 
