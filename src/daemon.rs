@@ -12,6 +12,7 @@ mod report;
 mod reread;
 mod rest;
 mod sending;
+mod status_socket;
 mod turns;
 mod waiters;
 

@@ -7,6 +7,7 @@ mod memory;
 mod secret;
 mod service;
 mod signals;
+mod socket;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,6 +28,7 @@ pub use memory::{give_back_memory, use_one_heap};
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};
+pub use socket::{STATUS_GROUP, listen_for_status, listen_shared, status_path, user_name};
 
 /// The agent's end of the control socket, with one caller at the other.
 pub type ControlStream = UnixStream;
