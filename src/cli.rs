@@ -155,6 +155,9 @@ fn obey(arguments: Arguments) -> u8 {
                 Outcome::Well
             }
             Verb::Run if mistakes.say_nothing_is_configured() => run::without_configuration(&mistakes),
+            Verb::Status(options) if status::may_ask_outward(&arguments.config) => {
+                in_runtime(async { status::outward(&options).await })
+            }
             _ => {
                 complain(&mistakes.to_string());
                 Outcome::Wrong
@@ -171,14 +174,7 @@ fn is_none_yet(path: &Path) -> bool {
 }
 
 fn perform(verb: Verb, config: Config) -> Outcome {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the runtime cannot be started: {error}"));
-            return Outcome::Unwell;
-        }
-    };
-    let outcome = runtime.block_on(async {
+    in_runtime(async {
         match verb {
             Verb::Run => run::run(config).await,
             Verb::Sync(options) => sync::run(config, &options).await,
@@ -193,7 +189,18 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             // It needs no configuration, and was done without.
             Verb::Service(options) => Ok(service::run(&config.path, &options)),
         }
-    });
+    })
+}
+
+fn in_runtime(work: impl Future<Output = Result>) -> Outcome {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the runtime cannot be started: {error}"));
+            return Outcome::Unwell;
+        }
+    };
+    let outcome = runtime.block_on(work);
     // A file read that hangs on a dead network file system must not keep the process.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|problem| {

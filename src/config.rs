@@ -130,6 +130,8 @@ pub enum MetricsTo {
     File(PathBuf),
     /// To whoever on this host asks this address.
     Listen(SocketAddr),
+    /// To whoever may open this socket.
+    Socket(PathBuf),
 }
 
 /// `[alert]`

@@ -1,12 +1,15 @@
-//! How a command talks to the running agent: one line of JSON each way over a socket in the state folder.
+//! How a command talks to the running agent: one line of JSON each way over a socket in the state folder. A second
+//! socket, for the members of a group, tells the outward status and nothing else.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::platform::{self, ControlListener, ControlStream};
 use crate::problem::{Problem, printable};
@@ -16,6 +19,14 @@ use crate::status::Status;
 const MOST_REQUEST: u64 = 4096;
 /// For a caller to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Callers of the status socket at once; others wait in the system's queue.
+const MOST_STATUS_CALLERS: usize = 8;
+/// For a caller of the status socket to say what it wants.
+const STATUS_REQUEST: Duration = Duration::from_secs(1);
+/// For all of a call of the status socket: who does not read its answer makes room for others.
+const STATUS_CALL: Duration = Duration::from_secs(15);
+/// A status that was told at the status socket is told again for so long. Each one costs the loop time.
+const STATUS_KEPT: Duration = Duration::from_secs(1);
 
 /// What a command asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +77,7 @@ pub async fn serve(listener: ControlListener, calls: mpsc::UnboundedSender<Call>
 }
 
 async fn answer(mut stream: ControlStream, calls: mpsc::UnboundedSender<Call>) {
-    let mut line = String::new();
-    let mut limited = BufReader::new((&mut stream).take(MOST_REQUEST));
-    let read = tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await;
-    let Some(request) = read.ok().and_then(|_| serde_json::from_str(&line).ok()) else { return };
+    let Some(request) = request(&mut stream, PATIENCE).await else { return };
     let (sender, receiver) = oneshot::channel();
     if calls.send(Call { request, answer: sender }).is_err() {
         return;
@@ -79,6 +87,63 @@ async fn answer(mut stream: ControlStream, calls: mpsc::UnboundedSender<Call>) {
         // A caller that left does not want it.
         let _ = stream.write_all(&text).await;
     }
+}
+
+/// Tells the outward status at the status socket, for as long as the agent runs.
+pub async fn serve_status(listener: ControlListener, calls: mpsc::UnboundedSender<Call>) {
+    let (permits, told) = (Arc::new(Semaphore::new(MOST_STATUS_CALLERS)), Arc::new(Mutex::new(None)));
+    loop {
+        // Nobody closes it.
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        match platform::accept(&listener).await {
+            Ok(stream) => {
+                let (calls, told) = (calls.clone(), Arc::clone(&told));
+                tokio::spawn(async move {
+                    let _ = timeout(STATUS_CALL, tell(stream, &calls, &told)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a caller of the status socket could not be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The last outward status that was told, as it was sent.
+type Told = Mutex<Option<(Instant, Arc<[u8]>)>>;
+
+async fn tell(mut stream: ControlStream, calls: &mpsc::UnboundedSender<Call>, told: &Told) {
+    let Some(Request::Status) = request(&mut stream, STATUS_REQUEST).await else { return };
+    let mut told = told.lock().await;
+    let text = match &*told {
+        Some((at, text)) if at.elapsed() < STATUS_KEPT => Arc::clone(text),
+        _ => {
+            let (answer, status) = oneshot::channel();
+            if calls.send(Call { request: Request::Status, answer }).is_err() {
+                return;
+            }
+            let Ok(Ok(mut text)) = status.await.map(|status| serde_json::to_vec(&status.outward())) else {
+                return;
+            };
+            text.push(b'\n');
+            let text: Arc<[u8]> = text.into();
+            *told = Some((Instant::now(), Arc::clone(&text)));
+            text
+        }
+    };
+    // Others are answered while this one reads.
+    drop(told);
+    let _ = stream.write_all(&text).await;
+}
+
+/// What a caller asks; `None` where it does not say so in time, or says anything else.
+async fn request(stream: &mut ControlStream, patience: Duration) -> Option<Request> {
+    let mut line = String::new();
+    let mut limited = BufReader::new(stream.take(MOST_REQUEST));
+    timeout(patience, limited.read_line(&mut line)).await.ok()?.ok()?;
+    serde_json::from_str(&line).ok()
 }
 
 /// Asks the agent of this state folder; `None` where none answers.
@@ -95,6 +160,31 @@ pub async fn ask(state_dir: &Path, request: &Request) -> Result<Option<Status>, 
         }
         _ => Ok(None),
     }
+}
+
+/// Asks the agent for its outward status, at `path`.
+///
+/// # Errors
+/// No agent answers there, or this user may not ask: with what to do.
+pub async fn ask_for_status(path: &Path) -> Result<Status, Problem> {
+    let shown = printable(&path.display().to_string(), 200);
+    let stream = match timeout(PATIENCE, platform::connect(path)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            let (group, user) = (platform::STATUS_GROUP, platform::user_name());
+            let message = format!("{shown} is for members of the group {group}");
+            let remedy =
+                format!("run as root: usermod -aG {group} {}; then log in again", printable(&user, 60));
+            return Err(Problem::new("agent_closed", message, remedy));
+        }
+        _ => {
+            let message = format!("no agent answers at {shown}");
+            return Err(Problem::new("agent_closed", message, platform::AS_WHOM));
+        }
+    };
+    converse(stream, &Request::Status).await.ok_or_else(|| {
+        Problem::new("agent_closed", format!("the agent at {shown} gave no answer"), platform::AS_WHOM)
+    })
 }
 
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &Request) -> Option<Status> {

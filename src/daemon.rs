@@ -13,6 +13,7 @@ mod report;
 mod reread;
 mod rest;
 mod sending;
+mod status_socket;
 mod turns;
 mod waiters;
 

@@ -8,6 +8,7 @@
 //! Nothing on disk is touched before the whole set has been downloaded and found to be the portal's certificate.
 //! The layout is that of the vendor's own client: `{into}/{name}/privateKey.key` and its neighbours.
 
+mod admit;
 mod download;
 mod judge;
 mod names;
@@ -27,6 +28,7 @@ use crate::certificate::{self, Hosts, Key, Leaf};
 use crate::files;
 use crate::portal;
 use crate::problem::{Problem, printable};
+use admit::Admission;
 use download::Downloader;
 use judge::Set;
 pub use names::folders;
@@ -95,9 +97,10 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// `timeout` is for one file, redirects and all; `owner` (user and group) gets folders and files.
-    pub fn new(timeout: Duration, owner: Option<(u32, u32)>) -> Self {
-        Self { downloader: Downloader::new(timeout), owner }
+    /// `endpoint` is the portal's, whose links are followed; `timeout` is for one file, redirects and all; `owner`
+    /// (user and group) gets folders and files.
+    pub fn new(endpoint: &str, timeout: Duration, owner: Option<(u32, u32)>) -> Self {
+        Self { downloader: Downloader::new(Admission::of(endpoint), timeout), owner }
     }
 
     /// Lets go of the connections.

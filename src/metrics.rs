@@ -1,8 +1,8 @@
 //! A status as Prometheus reads it, in its text format.
 //!
 //! What people graph already keeps its name: `x509_cert_not_after` is on disk, `ssl_cert_not_after` and
-//! `ssl_probe_success` are on the wire. What is certhook's own begins with `certhook_`. A site is told from others by
-//! its file as well: two certificates of the same names (RSA and ECDSA) are two sites.
+//! `ssl_probe_success` are on the wire. What is certhook's own begins with `certhook_`. Whoever
+//! may read a page may not read everything that certhook may: it is made of the outward status.
 
 mod counters;
 mod endpoint;
@@ -18,7 +18,7 @@ use crate::files;
 use crate::problem::Problem;
 use crate::status::{Report, Site, Status};
 pub use counters::Counters;
-pub use endpoint::serve;
+pub use endpoint::{Listener, serve};
 use page::Page;
 
 /// The states of sites, all of which are counted, be it to nought.
@@ -31,6 +31,7 @@ const NO_PROBE: [&str; 4] = ["unreachable", "no_handshake", "not_served", "no_en
 /// All of it, as it is `now`.
 pub fn text(status: &Status, counters: &Counters, now: Timestamp) -> String {
     let mut page = Page::default();
+    let status = &status.outward();
     about_agent(&mut page, status, counters, now);
     about_sites(&mut page, status);
     about_portal(&mut page, status);
@@ -80,17 +81,15 @@ fn about_agent(page: &mut Page, status: &Status, counters: &Counters, now: Times
 }
 
 /// What tells one site's series from another's.
-type Labels<'a> = [(&'static str, &'a str); 3];
+type Labels<'a> = [(&'static str, &'a str); 2];
 
 fn about_sites(page: &mut Page, status: &Status) {
-    let paths = distinct(&status.sites);
+    let names = distinct(&status.sites);
     let sites: Vec<(Labels<'_>, &Site)> = status
         .sites
         .iter()
-        .zip(&paths)
-        .map(|(site, path)| {
-            ([("site", site.name.as_str()), ("server", &site.server), ("filepath", path)], site)
-        })
+        .zip(&names)
+        .map(|(site, name)| ([("site", name.as_str()), ("server", &site.server)], site))
         .collect();
     let mut each = |name, help, value: &dyn Fn(&Site) -> Option<i64>| {
         let mut family = page.gauge(name, help);
@@ -139,14 +138,14 @@ fn about_sites(page: &mut Page, status: &Status) {
         });
     }
     let mut family = page.gauge("certhook_site_state", "The state of the site; always 1.");
-    for ([site, server, path], Site { state, .. }) in &sites {
-        family.value(&[*site, *server, *path, ("state", state)], 1);
+    for ([site, server], Site { state, .. }) in &sites {
+        family.value(&[*site, *server, ("state", state)], 1);
     }
     let mut family =
         page.gauge("certhook_site_problem", "What is wrong with the site, by its code; always 1.");
-    for ([site, server, path], Site { problem, .. }) in &sites {
+    for ([site, server], Site { problem, .. }) in &sites {
         if let Some(problem) = problem {
-            family.value(&[*site, *server, *path, ("code", &problem.code)], 1);
+            family.value(&[*site, *server, ("code", &problem.code)], 1);
         }
     }
     let mut family = page.gauge("certhook_sites", "How many sites are in each state.");
@@ -162,17 +161,17 @@ fn probed(site: &Site) -> Option<bool> {
     (site.served.is_some() || failed).then_some(!failed)
 }
 
-/// The sites' files, told apart where their names cannot be told apart: two equal series would spoil the page.
+/// The sites' names, numbered where several of a server have one (RSA and ECDSA certificates of the same names are two
+/// sites): two equal series would spoil the page.
 fn distinct(sites: &[Site]) -> Vec<String> {
     let mut seen = HashSet::new();
-    let path = |site: &Site| {
-        let path = page::tame(&site.certificate.path);
-        let nth = |n: usize| if n == 1 { path.clone() } else { format!("{path} ({n})") };
+    let name = |site: &Site| {
         let (name, server) = (page::tame(&site.name), page::tame(&site.server));
-        let free = (1..).map(nth).find(|path| seen.insert((name.clone(), server.clone(), path.clone())));
-        free.unwrap_or(path)
+        let nth = |n: usize| if n == 1 { name.clone() } else { format!("{name} ({n})") };
+        let free = (1..).map(nth).find(|name| seen.insert((name.clone(), server.clone())));
+        free.unwrap_or(name)
     };
-    sites.iter().map(path).collect()
+    sites.iter().map(name).collect()
 }
 
 fn about_portal(page: &mut Page, status: &Status) {

@@ -73,7 +73,12 @@ impl Outlets {
             None => (None, None),
             Some(MetricsTo::File(path)) => (Some(path.clone()), None),
             Some(MetricsTo::Listen(address)) => {
-                (None, Some(tokio::spawn(listen::listen(*address, source.clone()))))
+                let place = listen::Place::Address(*address);
+                (None, Some(tokio::spawn(listen::listen(place, source.clone()))))
+            }
+            Some(MetricsTo::Socket(path)) => {
+                let place = listen::Place::Socket(path.clone());
+                (None, Some(tokio::spawn(listen::listen(place, source.clone()))))
             }
         };
         Self { file, listening, teller, source, said: String::new() }
@@ -137,7 +142,8 @@ impl Outlets {
     }
 
     async fn look(&mut self, status: &Status, announce: &mut impl FnMut(&str)) {
-        let line = summary(status);
+        // Every user may ask the manager for the line.
+        let line = summary(&status.outward());
         if line != self.said {
             announce(&line);
             self.said = line;

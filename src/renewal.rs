@@ -67,7 +67,7 @@ impl Renewer {
             config: config.clone(),
             requests_per_week: of_portal.requests_per_week,
             wanted,
-            fetcher: Fetcher::new(of_portal.timeout, owner),
+            fetcher: Fetcher::new(of_portal.endpoint.as_str(), of_portal.timeout, owner),
             failures: Cell::new(0),
             listed: RefCell::new(None),
         }

@@ -1,5 +1,6 @@
 //! What `status --json` says: names and shapes that programs outside rely on.
 
+mod outward;
 mod summary;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::certificate::{Fingerprint, Leaf};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
 use crate::problem::Problem;
+pub use outward::NOT_WHOLE;
 pub use summary::summary;
 
 /// The whole of it.

@@ -37,6 +37,8 @@ mod metrics;
 mod network;
 #[path = "proofs/nginx.rs"]
 mod nginx;
+#[path = "proofs/outward.rs"]
+mod outward;
 #[path = "proofs/refusals.rs"]
 mod refusals;
 #[path = "proofs/renewal.rs"]

@@ -58,7 +58,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let wanted = choose(&certificates, &arguments.names, format)?;
     let owner =
         config.renewal.as_ref().and_then(|renewal| renewal.owner.as_deref()).and_then(platform::owner);
-    let fetcher = Fetcher::new(portal.timeout, owner);
+    let fetcher = Fetcher::new(portal.endpoint.as_str(), portal.timeout, owner);
     let mut rows = Vec::new();
     for (index, (certificate, folder)) in
         wanted.iter().zip(fetch::folders(wanted.iter().copied())).enumerate()

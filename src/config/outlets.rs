@@ -6,16 +6,17 @@ use super::parts::{SECOND, path};
 use super::raw::{At, File, Section};
 use super::servers::full_path;
 use super::{Alert, Metrics, MetricsTo};
+use crate::platform;
 
 pub(super) fn metrics(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Metrics> {
     let line = section.line;
     let (has_file, has_listen) = (section.has("file"), section.has("listen"));
     let to_file = path(file, section.string("file"));
-    let listen = section.string("listen").and_then(|at| loopback(file, &at));
+    let listen = section.string("listen").and_then(|at| listen_at(file, at));
     section.close();
     match (has_file, has_listen) {
         (true, false) => to_file.map(|path| Metrics { line, to: MetricsTo::File(path) }),
-        (false, true) => listen.map(|address| Metrics { line, to: MetricsTo::Listen(address) }),
+        (false, true) => listen.map(|to| Metrics { line, to }),
         (true, true) => {
             let message = "[metrics] has both file and listen";
             file.mistake(line, "bad_value", message, "leave one of them out");
@@ -31,13 +32,28 @@ pub(super) fn metrics(file: &File<'_>, mut section: Section<'_, '_>) -> Option<M
     }
 }
 
-/// Whoever may ask learns every site's name: nobody but this host may.
+/// Whoever may ask learns every site's name: an address is of loopback.
+fn listen_at(file: &File<'_>, at: At<String>) -> Option<MetricsTo> {
+    match at.value.strip_prefix("unix:") {
+        Some(_) if platform::HAS_IIS => {
+            let message = format!("listen = {:?}: Windows has no such sockets", at.value);
+            file.mistake(at.line, "bad_value", message, "write an address, like \"127.0.0.1:9321\"");
+            None
+        }
+        Some(socket) => {
+            path(file, Some(At { value: socket.to_owned(), line: at.line })).map(MetricsTo::Socket)
+        }
+        None => loopback(file, &at).map(MetricsTo::Listen),
+    }
+}
+
 fn loopback(file: &File<'_>, at: &At<String>) -> Option<SocketAddr> {
     let address = at.value.parse::<SocketAddr>().ok();
     let found = address.filter(|address| address.ip().is_loopback() && address.port() > 0);
     if found.is_none() {
         let message = format!("listen = {:?} is not an address and port of this host alone", at.value);
-        let remedy = "write it like \"127.0.0.1:9321\" or \"[::1]:9321\"; for others put a proxy before it";
+        let remedy = "write it like \"127.0.0.1:9321\", \"[::1]:9321\" or \"unix:/run/certhook/metrics.sock\"; for \
+                      others put a proxy before it";
         file.mistake(at.line, "bad_value", message, remedy);
     }
     found

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::status_socket::StatusSocket;
 use crate::control::{self, Call, Request};
 use crate::platform::{self, Identity};
 use crate::problem::Problem;
@@ -25,6 +26,8 @@ pub(super) struct Claim {
     lock: Option<(File, Identity)>,
     /// Ends with the claim.
     socket: Option<(JoinSet<()>, Identity)>,
+    /// For members of its group; not of the state folder, but kept like the rest.
+    status: StatusSocket,
     /// What was warned of.
     problem: Option<Problem>,
 }
@@ -35,7 +38,9 @@ impl Claim {
     /// # Errors
     /// Somebody else held it for as long as `patience`.
     pub(super) async fn take(state_dir: &Path, patience: Duration) -> Result<Self, Problem> {
-        let mut claim = Self { state_dir: state_dir.to_owned(), lock: None, socket: None, problem: None };
+        let status = StatusSocket::default();
+        let mut claim =
+            Self { state_dir: state_dir.to_owned(), lock: None, socket: None, status, problem: None };
         let until = Instant::now() + patience;
         loop {
             match try_lock(state_dir) {
@@ -61,6 +66,7 @@ impl Claim {
         mut end: oneshot::Receiver<()>,
     ) -> Self {
         loop {
+            self.status.renew(&calls).await;
             match self.renew(&calls) {
                 Ok(()) => {
                     if self.problem.take().is_some() {
@@ -84,6 +90,7 @@ impl Claim {
                 break;
             }
         }
+        std::mem::take(&mut self.status).close();
         if let Some((_, made)) = self.socket.take() {
             let path = control::socket(&self.state_dir);
             if platform::identity(&path) == Some(made) {

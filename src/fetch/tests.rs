@@ -94,6 +94,8 @@ struct World {
     certificate: Certificate,
     root: tempfile::TempDir,
     patience: Duration,
+    /// The portal's.
+    endpoint: &'static str,
 }
 
 impl World {
@@ -121,7 +123,8 @@ impl World {
             pfx_password: Some(SecretString::from(PASSWORD)),
         };
         let (root, patience) = (tempfile::tempdir().unwrap(), Duration::from_secs(30));
-        let world = Self { ca, pair, shelf, certificate, root, patience };
+        let endpoint = "http://127.0.0.1";
+        let world = Self { ca, pair, shelf, certificate, root, patience, endpoint };
         world.stock(&world.pair);
         world
     }
@@ -143,7 +146,7 @@ impl World {
     }
 
     async fn fetch(&self, format: Format) -> Result<Fetched, Problem> {
-        let fetcher = Fetcher::new(self.patience, None);
+        let fetcher = Fetcher::new(self.endpoint, self.patience, None);
         fetcher.fetch(&self.certificate, &self.home(), format, Timestamp::now()).await
     }
 

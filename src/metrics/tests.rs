@@ -37,7 +37,7 @@ fn read(page: &str) -> BTreeMap<String, i64> {
     found
 }
 
-const A: &str = r#"site="a.test",server="nginx",filepath="/etc/ssl/a.test/fullchain.pem""#;
+const A: &str = r#"site="a.test",server="nginx""#;
 
 #[test]
 fn a_site_that_is_well_reads_so() {
@@ -107,15 +107,16 @@ fn what_is_wrong_is_a_series_with_its_code() {
 #[test]
 fn names_from_outside_stay_in_their_labels_and_apart() {
     let evil = "a\"} 1\nup 1\\\u{1b}\u{202e}é";
-    let mut all = status(&[site(evil), site(evil), site(evil)]);
-    all.sites[2].certificate.path = "/x\\".to_owned();
+    let all = status(&[site(evil), site(evil), site(evil)]);
     let text = page(&all);
     let found = read(&text);
     let series: Vec<&String> = found.keys().filter(|series| series.starts_with("x509_")).collect();
     assert_eq!(series.len(), 3, "{series:#?}");
-    let name = r#"site="a\"} 1\\u{a}up 1\\\\u{1b}\\u{202e}é","#;
-    assert!(series.iter().all(|series| series.contains(name)), "{series:#?}");
-    assert!(series.iter().any(|series| series.ends_with(r#",filepath="/x\\"}"#)), "{series:#?}");
+    let name = r#"site="a\"} 1\\u{a}up 1\\\\u{1b}\\u{202e}é"#;
+    for end in ["\",", " (2)\",", " (3)\","] {
+        let one = format!("{name}{end}");
+        assert!(series.iter().any(|series| series.contains(&one)), "{one} {series:#?}");
+    }
     assert!(!text.contains("\nup 1") && !text.contains(|c: char| c.is_control() && c != '\n'));
 }
 
@@ -166,7 +167,10 @@ mod calls {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                super::serve(listener, move || async move { page.map(str::to_owned) }).await;
+                super::serve(crate::metrics::Listener::Tcp(listener), move || async move {
+                    page.map(str::to_owned)
+                })
+                .await;
             });
         });
         address
@@ -184,7 +188,7 @@ mod calls {
     #[test]
     fn only_the_page_is_given_and_only_to_be_read() {
         let address = endpoint(Some("up 1\n"));
-        let get = |target: &str| ask(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let get = |target: &str| ask(address, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let answer = get("/metrics");
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nup 1\n"), "{answer}");
         assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
@@ -192,15 +196,35 @@ mod calls {
         assert!(get("/").starts_with("HTTP/1.1 404 "));
         assert!(get("/metrics/../etc/passwd").starts_with("HTTP/1.1 404 "));
         let body = "x".repeat(100_000);
-        let post = format!("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{body}");
+        let post =
+            format!("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{body}");
         let refused = ask(address, &post);
         assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 405 "), "{refused}");
-        assert!(ask(address, "DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n").contains("allow: GET"));
-        let long = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX: {body}\r\n\r\n");
+        assert!(ask(address, "DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").contains("allow: GET"));
+        let long = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {body}\r\n\r\n");
         assert!(!ask(address, &long).starts_with("HTTP/1.1 200 "));
         assert!(!ask(address, "\u{16}\u{3}\u{1}no HTTP\r\n\r\n").starts_with("HTTP/1.1 200 "));
         assert!(get("/metrics").starts_with("HTTP/1.1 200 "), "it goes on");
         assert!(ask(endpoint(None), "GET /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 503 "));
+    }
+
+    /// A page of somebody else's, whose name he has lead to loopback, must not read the metrics.
+    #[test]
+    fn a_name_of_somebody_else_s_is_not_answered() {
+        let address = endpoint(Some("up 1\n"));
+        for (request, status) in [
+            ("GET /metrics HTTP/1.1\r\nHost: evil.example:9321\r\n\r\n", "421"),
+            ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421"),
+            ("GET /metrics HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", "421"),
+            ("GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", "421"),
+            ("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "421"),
+            ("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9321\r\n\r\n", "200"),
+            ("GET http://localhost/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "200"),
+            ("GET /metrics HTTP/1.0\r\n\r\n", "200"),
+        ] {
+            let answer = ask(address, request);
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{request} {answer}");
+        }
     }
 
     #[test]
@@ -208,8 +232,22 @@ mod calls {
         let address = endpoint(Some("up 1\n"));
         let silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
         // The next one's turn comes when their patience is over.
-        let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         drop(silent);
+    }
+}
+
+#[test]
+fn a_page_tells_no_path_and_not_what_is_at_one() {
+    let told = |code: &str| {
+        let mut all = status(&[site("a.test")]);
+        all.sites[0].certificate.path = "/root/secret".to_owned();
+        (all.sites[0].problem, all.sites[0].state) = (Some(trouble(code, 5)), "pending".to_owned());
+        page(&all)
+    };
+    assert!(told("missing").contains("code=\"not_whole\"") && !told("missing").contains("/root"));
+    for code in ["not_a_file", "empty", "forbidden", "key_mismatch"] {
+        assert_eq!(told(code), told("missing"), "{code}");
     }
 }

@@ -144,6 +144,22 @@ fn what_changes_is_written_soon_and_then_once_a_second_with_the_last_word() {
     });
 }
 
+/// Every user may ask the manager for its line; the alerts' command is the administrator's.
+#[test]
+#[cfg_attr(windows, ignore = "the command is a script of the shell's")]
+fn the_manager_s_line_is_coarse_and_alerts_are_exact() {
+    play(async {
+        let mut world = World::new(ALERT);
+        world.is_wrong("not_a_file");
+        until("the alert", || world.file("told").ends_with(" problem\n")).await;
+        let told = world.file("told");
+        assert!(told.contains("\"not_a_file\"") && told.contains("because of not_a_file"), "{told}");
+        let said = world.said.lock().unwrap().concat();
+        assert!(said.contains("a.test: not_whole") && !said.contains("not_a_file"), "{said}");
+        world.stop().await;
+    });
+}
+
 #[test]
 #[cfg_attr(windows, ignore = "the command is a script of the shell's")]
 fn nothing_wakes_up_while_nothing_changes() {

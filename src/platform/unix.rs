@@ -9,6 +9,7 @@ mod privileges;
 mod secret;
 mod service;
 mod signals;
+mod socket;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -32,6 +33,7 @@ pub use privileges::{is_root, keep_capabilities_from_programs, own_user, with_ri
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};
+pub use socket::{STATUS_GROUP, listen_for_status, listen_shared, status_path, user_name};
 
 /// The agent's end of the control socket, with one caller at the other.
 pub type ControlStream = UnixStream;

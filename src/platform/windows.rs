@@ -29,7 +29,10 @@ pub use files::{
 pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};
 pub use journal::Journal;
-pub use pipe::{ControlListener, ControlStream, accept, connect, connect_unix, control_path, listen};
+pub use pipe::{
+    ControlListener, ControlStream, STATUS_GROUP, accept, connect, connect_unix, control_path, listen,
+    listen_for_status, listen_shared, status_path, user_name,
+};
 #[cfg(debug_assertions)]
 pub use process::kill_self;
 pub use process::{

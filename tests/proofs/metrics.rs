@@ -146,6 +146,39 @@ fn the_metrics_can_be_asked_for_on_this_host() {
 }
 
 #[test]
+fn the_metrics_can_be_asked_for_at_a_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut host = Host::with(&[Writer::AcmeSh], with_metrics("listen = \"unix:ROOT/metrics.sock\""));
+    let path = host.path().join("metrics.sock");
+    // What is no socket stays, and the metrics wait.
+    std::fs::write(&path, "somebody's").unwrap();
+    host.start_agent_and_settle();
+    host.wait_for("the problem", |status| status["metrics_problem"]["code"] == "metrics_listen");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's");
+    std::fs::remove_file(&path).unwrap();
+    let ask = |named: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).ok()?;
+        stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: {named}\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    host.wait_until("an answer", || {
+        ask("localhost").is_some_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    });
+    assert!(ask("evil.example").unwrap().starts_with("HTTP/1.1 421 "));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o660);
+    host.kill_agent();
+    assert!(path.exists(), "a dead one is left");
+    host.start_agent();
+    host.wait_until("an answer", || {
+        ask("localhost").is_some_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    });
+    host.stop_agent();
+    assert!(!path.exists());
+}
+
+#[test]
 fn metrics_that_cannot_be_given_are_a_problem_that_delays_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let lines = format!("listen = \"{}\"", taken.local_addr().unwrap());

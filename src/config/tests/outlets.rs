@@ -14,6 +14,8 @@ fn metrics_and_alerts_are_read() {
         let found = metrics(&format!("listen = {address:?}"));
         assert_eq!(found.to, MetricsTo::Listen(address.parse().unwrap()));
     }
+    let socket = metrics("listen = \"unix:/run/certhook/metrics.sock\"");
+    assert_eq!(socket.to, MetricsTo::Socket("/run/certhook/metrics.sock".into()));
     let alert = |lines: &str| parse(&format!("[alert]\n{lines}\n{SITE}")).unwrap().alert.unwrap();
     let found = alert("command = [\"/usr/bin/mail\", \"root\"]");
     let words = ["/usr/bin/mail", "root"].map(str::to_owned).to_vec();
@@ -42,6 +44,10 @@ fn mistakes_of_metrics_and_alerts() {
         ("[metrics]\nlisten = \"localhost:9321\"", &[(2, "bad_value")]),
         ("[metrics]\nlisten = \"127.0.0.1\"", &[(2, "bad_value")]),
         ("[metrics]\nlisten = \"127.0.0.1:0\"", &[(2, "bad_value")]),
+        ("[metrics]\nlisten = \"[::ffff:10.0.0.1]:9321\"", &[(2, "bad_value")]),
+        ("[metrics]\nlisten = \"unix:\"", &[(2, "relative_path")]),
+        ("[metrics]\nlisten = \"unix:metrics.sock\"", &[(2, "relative_path")]),
+        ("[metrics]\nlisten = \"unix:/run/*.sock\"", &[(2, "bad_pattern")]),
         ("[metrics]\nlissen = \"127.0.0.1:1\"", &[(1, "missing_key"), (2, "unknown_key")]),
         ("[alert]", &[(1, "missing_key")]),
         ("[alert]\ncommand = []", &[(2, "empty_value")]),

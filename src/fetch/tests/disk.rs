@@ -145,12 +145,12 @@ async fn files_and_folder_are_given_to_their_owner() {
     let world = World::new().await;
     if !nix::unistd::geteuid().is_root() {
         // Only root may give files away; the others are told so.
-        let fetcher = Fetcher::new(Duration::from_secs(5), Some((0, 0)));
+        let fetcher = Fetcher::new(world.endpoint, Duration::from_secs(5), Some((0, 0)));
         let outcome = fetcher.fetch(&world.certificate, &world.home(), Format::Pem, Timestamp::now()).await;
         assert_eq!(outcome.unwrap_err().code, "not_written");
         return;
     }
-    let fetcher = Fetcher::new(Duration::from_secs(5), Some((12345, 23456)));
+    let fetcher = Fetcher::new(world.endpoint, Duration::from_secs(5), Some((12345, 23456)));
     fetcher.fetch(&world.certificate, &world.home(), Format::Pem, Timestamp::now()).await.unwrap();
     let owner = |path: &Path| {
         let metadata = std::fs::metadata(path).unwrap();

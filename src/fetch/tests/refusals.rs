@@ -198,3 +198,21 @@ async fn without_links_nothing_is_asked_for() {
     assert!(!has_links(&world.certificate, Format::Pfx));
     assert!(world.shelf.asked.lock().unwrap().is_empty());
 }
+
+/// Otherwise whoever writes the portal's links has certhook ask this host's own services.
+#[tokio::test]
+async fn links_of_a_portal_elsewhere_never_reach_this_host() {
+    let mut world = World::new().await;
+    world.fetch(Format::Pem).await.unwrap();
+    let before = world.shelf.asked.lock().unwrap().len();
+    let port = world.shelf.address.port();
+    for endpoint in ["https://portal.example", "https://10.0.0.5", "https://127.0.0.1:8443"] {
+        world.endpoint = endpoint;
+        for host in ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]"] {
+            world.certificate.links.private_key = Some(format!("http://{host}:{port}/key"));
+            refused(&world, &format!("{endpoint} {host}"), "bad_link").await;
+        }
+    }
+    let asked = world.shelf.asked.lock().unwrap();
+    assert_eq!(asked.len(), before, "{asked:?}");
+}

@@ -103,6 +103,35 @@ pub async fn connect_unix(_: &Path) -> io::Result<NamedPipeClient> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "Windows has no servers that listen on such a socket"))
 }
 
+/// The group whose members may ask for the status: none, there is no such socket here.
+pub const STATUS_GROUP: &str = "Administrators";
+
+/// Where the agent tells its status to users besides its own: nowhere.
+pub fn status_path() -> Option<PathBuf> {
+    None
+}
+
+/// Nothing: see [`status_path`].
+///
+/// # Errors
+/// That it is so.
+pub async fn listen_for_status(path: &Path) -> io::Result<ControlListener> {
+    listen_shared(path).await
+}
+
+/// Nothing: Windows has no such sockets.
+///
+/// # Errors
+/// That it is so.
+pub async fn listen_shared(_: &Path) -> io::Result<ControlListener> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "Windows has no such sockets"))
+}
+
+/// The name of the user that this process runs as.
+pub fn user_name() -> String {
+    std::env::var("USERNAME").unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
