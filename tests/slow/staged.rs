@@ -12,11 +12,15 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A host whose nginx reads copies, brought there as an administrator does it: certhook publishes first, then
 /// nginx's lines are changed and loaded.
-fn staged(writers: &[Writer]) -> Host {
-    let mut extra = Extra { portal_allows: Some(1000), no_verify: true, ..Extra::default() };
-    extra.portal = "requests_per_week = 1000".into();
-    extra.server = "discover = true\nstage = \"STATE/live\"".into();
-    let mut host = Host::with(writers, extra);
+pub fn staged(writers: &[Writer]) -> Host {
+    let portal = "requests_per_week = 1000".into();
+    staged_with(writers, Extra { portal, portal_allows: Some(1000), ..Extra::default() })
+}
+
+/// As [`staged`], with more in the configuration.
+pub fn staged_with(writers: &[Writer], extra: Extra) -> Host {
+    let server = "discover = true\nstage = \"STATE/live\"".into();
+    let mut host = Host::with(writers, Extra { server, no_verify: true, ..extra });
     assert_eq!(host.certhook(&["sync"]).status.code(), Some(0), "{}", host.log());
     let served = host.sites.iter().map(|site| {
         let copy = host.state_dir().join("live").join(&site.name);
