@@ -16,6 +16,7 @@ tests)
     want faketime faketime
     want mkfs.ext4 e2fsprogs
     want perl perl-base
+    want ip iproute2
     # The slower proofs: ACME clients, an authority for them, and rsync. certbot comes without its timer.
     want pebble pebble
     want dehydrated dehydrated

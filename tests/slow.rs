@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "the ground is shared with the quicker proofs")]
 
+#[path = "slow/attacks.rs"]
+mod attacks;
 #[path = "slow/bare.rs"]
 mod bare;
 #[path = "slow/cache.rs"]

@@ -374,6 +374,8 @@ impl Host {
     /// The running agent's status; `None` where none answers.
     pub fn agent_status(&self) -> Option<Value> {
         let mut stream = UnixStream::connect(self.state_dir().join("control.sock")).ok()?;
+        // A loop that hangs accepts nothing, and the system does in its place.
+        stream.set_read_timeout(Some(PATIENCE / 2)).ok()?;
         stream.write_all(b"\"status\"\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;

@@ -1,6 +1,9 @@
 //! Some minutes of renewals while the portal, the disk and nginx fail at random: at the end everything is told,
 //! and certhook has grown by nothing. Left out unless `CERTHOOK_SOAK_MINUTES` says how long: `make soak`.
 
+#[path = "soak/tenants.rs"]
+mod tenants;
+
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -14,16 +14,24 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A host whose nginx reads copies, brought there as an administrator does it: certhook publishes first, then
 /// nginx's lines are changed and loaded.
-fn staged(writers: &[Writer]) -> Host {
+pub fn staged(writers: &[Writer]) -> Host {
     staged_on(writers, |_| ()).0
 }
 
 /// As [`staged`]; the folder of the copies may be mounted first.
 fn staged_on<T>(writers: &[Writer], mount: impl FnOnce(&Path) -> T) -> (Host, T) {
-    let mut extra = Extra { portal_allows: Some(1000), no_verify: true, ..Extra::unlimited() };
-    extra.portal = "requests_per_week = 1000".into();
-    extra.server = "discover = true\nstage = \"STATE/live\"".into();
-    let mut host = Host::with(writers, extra);
+    let portal = "requests_per_week = 1000".into();
+    staged_with_mount(writers, Extra { portal, portal_allows: Some(1000), ..Extra::unlimited() }, mount)
+}
+
+/// As [`staged`], with more in the configuration.
+pub fn staged_with(writers: &[Writer], extra: Extra) -> Host {
+    staged_with_mount(writers, extra, |_| ()).0
+}
+
+fn staged_with_mount<T>(writers: &[Writer], extra: Extra, mount: impl FnOnce(&Path) -> T) -> (Host, T) {
+    let server = "discover = true\nstage = \"STATE/live\"".into();
+    let mut host = Host::with(writers, Extra { server, no_verify: true, ..extra });
     let mounted = mount(&host.state_dir().join("live"));
     assert_eq!(host.certhook(&["sync"]).status.code(), Some(0), "{}", host.log());
     let served = host.sites.iter().map(|site| {

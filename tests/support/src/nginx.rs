@@ -111,13 +111,26 @@ impl Nginx {
             RunMode::Daemon | RunMode::Foreground => self.error_log_path(),
         };
         let mut command = Command::new(self.binary());
-        command.arg("-p").arg(self.prefix()).arg("-e").arg(log).arg("-c").arg(self.config_path());
+        if !self.config.packaged {
+            command.arg("-p").arg(self.prefix()).arg("-e").arg(log).arg("-c").arg(self.config_path());
+        }
         // The command lines of Debian's unit, and of the container image.
         command.args(match self.config.mode {
             RunMode::Daemon => ["-g", "daemon on; master_process on;"],
             RunMode::Foreground | RunMode::ForegroundStderr => ["-g", "daemon off;"],
         });
         command
+    }
+
+    /// From the next start on its title has no paths, as the title of a packaged nginx. Its prefix must be where its
+    /// program looks by itself: `/etc/nginx`, in a mount namespace.
+    pub fn set_packaged(&mut self) {
+        self.config.packaged = true;
+    }
+
+    /// Sets how it runs from its next start on.
+    pub fn set_mode(&mut self, mode: RunMode) {
+        self.config.mode = mode;
     }
 
     /// Makes the configuration one that nginx refuses.
