@@ -15,6 +15,7 @@ mod lexer;
 mod listen;
 mod listeners;
 mod names;
+mod opened;
 mod pairs;
 mod reader;
 
@@ -48,6 +49,8 @@ pub struct Found {
     pub files: Vec<PathBuf>,
     /// Where `include` looks for files by a pattern.
     pub folders: Vec<PathBuf>,
+    /// The files that nginx opens when it loads the configuration, those of `include` among them.
+    pub opened: Vec<Opened>,
     /// Of the main level, `-g` first. Empty where only nginx's built-in default counts.
     pub error_logs: Vec<Log>,
     /// The `pid` directive.
@@ -115,6 +118,7 @@ pub fn nginx(instance: &Instance) -> Found {
 }
 
 pub use bindings::sites_of_iis;
+pub use opened::Opened;
 
 /// Every path that an absolute pattern of `*` matches, in order, and the folders that were listed for it. One that
 /// may not be listed has no match.

@@ -63,6 +63,8 @@ pub struct Refusal {
     pub problem: Problem,
     /// The files that those words name as the cause.
     pub files: Vec<PathBuf>,
+    /// It was not told to reload, since it would wait for ever for a file: see [`Server::is_blocked`].
+    pub blocked: bool,
 }
 
 /// A certificate for a server that is given them.
@@ -82,7 +84,7 @@ pub struct Installing {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, files: Vec::new() }
+        Self { problem, files: Vec::new(), blocked: false }
     }
 }
 
@@ -225,6 +227,14 @@ impl Server {
         match &self.program {
             Program::Nginx(nginx) => nginx.upgrading(),
             Program::Command(_) | Program::Iis(_) => None,
+        }
+    }
+
+    /// Whether it would wait for ever for a file if it were told to reload now. Blocking.
+    pub fn is_blocked(&self) -> bool {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.is_blocked(),
+            Program::Command(_) | Program::Iis(_) => false,
         }
     }
 

@@ -22,6 +22,8 @@ use crate::watch::Topic;
 
 /// A configuration is read when it was left alone for so long; people and tools change several files.
 const QUIET: Duration = Duration::from_millis(200);
+/// Between looks at a file that keeps a server from being reloaded.
+const BLOCKED_INTERVAL: Duration = Duration::from_millis(200);
 /// But while it changes all the time it is read all the same.
 const MOST_QUIET: Duration = Duration::from_secs(2);
 
@@ -33,6 +35,8 @@ pub(super) enum News {
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
     /// It was not told to reload: no site's new set could be put before it.
     KeptBack(ServerId, Vec<(SiteId, Problem)>),
+    /// It may be reloaded again: no file keeps it waiting any more.
+    Unblocked(ServerId),
     /// A report or a renewal stands otherwise than before.
     Reported,
     /// A site's files were read, or reading them hangs.
@@ -81,6 +85,8 @@ struct Followed {
     workers_at: Option<(Instant, Instant)>,
     /// They are being looked at.
     looking: bool,
+    /// A file would keep it waiting, and is looked at again and again.
+    blocked: bool,
     /// Published copies are swapped and loaded by one at a time.
     publishing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -99,6 +105,7 @@ impl Servers {
             workers: None,
             workers_at: None,
             looking: false,
+            blocked: false,
             publishing: Arc::default(),
         });
         Self {
@@ -288,14 +295,42 @@ impl Daemon {
                 set(&mut self.servers.all[id.0].refused, None);
                 self.feed(Event::Reloaded(id, Ok(loaded)));
             }
+            News::Unblocked(id) => {
+                self.servers.all[id.0].blocked = false;
+                self.feed(Event::Mended(id));
+            }
             News::KeptBack(id, problems) => self.feed(Event::KeptBack(id, problems)),
             News::Reloaded(id, Err(refusal)) => {
-                self.shared.counters.reload_refused(self.servers.all[id.0].server.name());
+                if refusal.blocked {
+                    self.wait_until_unblocked(id);
+                } else {
+                    self.shared.counters.reload_refused(self.servers.all[id.0].server.name());
+                }
                 set(&mut self.servers.all[id.0].refused, Some(refusal.problem.clone()));
                 let at_fault = self.at_fault(id, &refusal.files);
                 self.feed(Event::Reloaded(id, Err(Refused { problem: refusal.problem, at_fault })));
             }
         }
+    }
+
+    /// Has its sites looked at again as soon as no file keeps the server waiting.
+    fn wait_until_unblocked(&mut self, id: ServerId) {
+        if std::mem::replace(&mut self.servers.all[id.0].blocked, true) {
+            return;
+        }
+        let (server, news) = (self.servers.get(id), self.servers.news());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BLOCKED_INTERVAL).await;
+                let server = Arc::clone(&server);
+                let blocked = tokio::task::spawn_blocking(move || server.is_blocked()).await;
+                if !blocked.unwrap_or(false) {
+                    // The loop ends only with certhook, or goes on with another configuration.
+                    let _ = news.send(News::Unblocked(id));
+                    return;
+                }
+            }
+        });
     }
 
     /// The sites of the server whose files are among those that it named; `None` where it named none.

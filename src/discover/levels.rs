@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::lexer::Fault;
 use super::listen::{self, Listen, Resolver};
+use super::opened::Drafts;
 use super::reader::At;
 use super::{Found, Log, Place};
 use crate::problem::{Problem, printable};
@@ -39,6 +40,7 @@ pub(super) struct Levels {
     /// By [`Kind`].
     pub outer: [Tls; 3],
     pub servers: Vec<Server>,
+    pub opened: Drafts,
     folder: PathBuf,
     prefix: PathBuf,
     resolver: Resolver,
@@ -77,8 +79,8 @@ pub(super) struct Server {
 
 impl Levels {
     pub fn new(folder: PathBuf, prefix: PathBuf) -> Self {
-        let (outer, resolver) = Default::default();
-        Self { found: Found::default(), outer, servers: Vec::new(), folder, prefix, resolver }
+        let (outer, opened, resolver) = Default::default();
+        Self { found: Found::default(), outer, servers: Vec::new(), opened, folder, prefix, resolver }
     }
 
     /// Keeps the first.
@@ -106,6 +108,11 @@ impl Levels {
             starttls: own.starttls.or(outer.starttls),
             lua: own.lua.or(outer.lua),
         }
+    }
+
+    /// Notes the file that a directive names, if nginx opens it when it loads the configuration.
+    pub fn opens(&mut self, words: &[String], at: &At, blocks: &[Block]) {
+        self.opened.directive(words, at, blocks, &self.folder, &self.prefix);
     }
 
     /// `words {`

@@ -44,6 +44,9 @@ pub(super) fn found(mut levels: Levels) -> Found {
             )
         });
     }
+    let servers = &levels.servers;
+    levels.found.opened =
+        std::mem::take(&mut levels.opened).finish(|index| servers[index].names.first().cloned());
     builder.finish(levels.found)
 }
 

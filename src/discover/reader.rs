@@ -138,7 +138,10 @@ impl Reader {
         let at = At { file: Rc::clone(&file.path), first: file.lexer.first_line, end: file.lexer.line };
         match token {
             Token::Simple(words) if words[0] == "include" => self.include(&words, &at)?,
-            Token::Simple(words) => self.levels.directive(block, &words, &at)?,
+            Token::Simple(words) => {
+                self.levels.opens(&words, &at, &self.blocks);
+                self.levels.directive(block, &words, &at)?;
+            }
             Token::Open(words) if words[0].ends_with("_by_lua_block") && block != Block::Data => {
                 self.levels.lua(block, &words[0]);
                 file.lexer.skip_lua().map_err(Trouble::File)?;
@@ -197,6 +200,8 @@ impl Reader {
         if self.known.insert(path.to_owned()) {
             self.levels.found.files.push(path.to_owned());
         }
+        let start = At { file: path.into(), first: 0, end: 0 };
+        self.levels.opened.add(path, "include", from.unwrap_or(&start), &self.blocks);
         let endless = if self.files.iter().any(|open| *open.path == *path) {
             Some("includes itself")
         } else if self.files.len() >= MOST_DEPTH {

@@ -29,7 +29,7 @@ pub use journal::Journal;
 pub use manager::Manager;
 pub use memory::{give_back_memory, use_one_heap};
 pub use path_trust::{UntrustedPath, trusted_program};
-pub use privileges::{is_root, keep_capabilities_from_programs, own_user, with_right_to_read};
+pub use privileges::{is_root, keep_capabilities_from_programs, own_user, user_words, with_right_to_read};
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{as_service, install_service, uninstall_service};
 pub use signals::{RereadSignal, StopSignals};

@@ -6,6 +6,7 @@
 
 mod ask;
 mod attempt;
+mod blocked;
 mod build;
 mod find;
 mod instance;
@@ -23,10 +24,12 @@ use std::time::Duration;
 use super::command::Command;
 use super::{Loaded, Refusal, Workers};
 use crate::config::{self, Reload};
-use crate::discover::{self, Found, Log};
+use crate::discover::{self, Found, Log, Opened};
+use crate::platform::{self, Signature};
 use crate::problem::{Problem, printable};
 use ask::Rights;
 use attempt::Attempt;
+use blocked::Blocked;
 use build::Build;
 use find::Masters;
 use process::{Child, Master, Trust, User};
@@ -47,12 +50,21 @@ struct Known {
     main_pid: find::MainPid,
     /// The number of the user that the configuration names.
     user: OnceLock<u32>,
-    /// The error logs of the configuration that was read last.
-    logs: Mutex<Option<Vec<Log>>>,
+    /// What matters of the configuration that was read last.
+    configuration: Mutex<Option<Configuration>>,
     /// The master that was found last.
     master: Mutex<Option<i32>>,
     /// How it was started when it was seen last.
     instance: Mutex<Option<discover::Instance>>,
+}
+
+/// What a reload needs to know of nginx's configuration.
+#[derive(Debug, Clone)]
+struct Configuration {
+    logs: Vec<Log>,
+    opened: Arc<Vec<Opened>>,
+    /// Its files as they were, to see that they are still the same.
+    files: Arc<Vec<(PathBuf, Option<Signature>)>>,
 }
 
 impl Nginx {
@@ -62,6 +74,10 @@ impl Nginx {
 
     /// Tells it to reload, and waits for new workers.
     pub(super) async fn reload(&self, server: &str) -> Result<Loaded, Refusal> {
+        if self.found_by.pre_check {
+            // The test would wait as the master would.
+            self.off_the_loop(Self::not_blocked).await?;
+        }
         if self.found_by.pre_check
             && let Ok(masters) = self.off_the_loop(Self::find).await
         {
@@ -77,10 +93,26 @@ impl Nginx {
     /// Blocking.
     fn begin(&self) -> Result<Result<Attempt, Refusal>, Problem> {
         let attempt = Attempt::begin(self, self.find()?);
-        Ok(match self.told_by {
+        Ok(self.not_blocked().and_then(|()| match self.told_by {
             Reload::Signal => attempt.hang_up(),
             _ => Ok(attempt),
-        })
+        }))
+    }
+
+    /// Blocking.
+    fn not_blocked(&self) -> Result<(), Refusal> {
+        let nginx = self.clone();
+        let opened =
+            move || nginx.configuration().map(|configuration| configuration.opened).unwrap_or_default();
+        match blocked::first(opened) {
+            Some(Blocked { problem, path }) => Err(Refusal { problem, files: vec![path], blocked: true }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nginx would wait for ever for a file. Blocking.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.not_blocked().is_err()
     }
 
     /// What its configuration serves. Blocking.
@@ -100,7 +132,13 @@ impl Nginx {
             Err(problem) => return Err(problem),
         };
         let found = discover::nginx(&instance);
-        *self.known.logs.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.error_logs.clone());
+        let files = found.files.iter().map(|path| (path.clone(), platform::signature(path)));
+        let configuration = Configuration {
+            logs: found.error_logs.clone(),
+            opened: Arc::new(found.opened.clone()),
+            files: Arc::new(files.collect()),
+        };
+        *self.known.configuration.lock().unwrap_or_else(PoisonError::into_inner) = Some(configuration);
         Ok(found)
     }
 
@@ -246,10 +284,19 @@ impl Nginx {
         self.known.builds.of(&instance::program(&self.found_by, master).ok().flatten()?)
     }
 
-    /// The error logs that its configuration names, as it was read last; read now if it never was.
+    /// Its configuration as it was read last, and again if one of its files has changed since.
+    fn configuration(&self) -> Option<Configuration> {
+        let known = || self.known.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_current = |configuration: &Configuration| {
+            configuration.files.iter().all(|(path, signature)| platform::signature(path) == *signature)
+        };
+        known().filter(is_current).or_else(|| self.discover().ok().and_then(|_| known()))
+    }
+
+    /// The error logs that its configuration names.
     fn logs(&self) -> Vec<Log> {
-        let known = || self.known.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known().or_else(|| self.discover().ok().and_then(|_| known())).unwrap_or_default()
+        let known = self.known.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.or_else(|| self.configuration()).map(|configuration| configuration.logs).unwrap_or_default()
     }
 
     fn unit(&self, master: Option<&Master>) -> String {
@@ -268,6 +315,7 @@ impl Nginx {
             Reload::Command(argv) => Command::new(argv, self.patience),
             Reload::Systemd => self.systemd_command(None),
         };
+        self.off_the_loop(Self::not_blocked).await?;
         let took = command.run(server).await?;
         Ok(Loaded { took, draining: 0 })
     }
@@ -336,6 +384,6 @@ impl Tested {
 
 impl Refusal {
     fn of(problem: Problem, words: &[String]) -> Self {
-        Self { problem, files: words::files(words) }
+        Self { problem, files: words::files(words), blocked: false }
     }
 }

@@ -27,6 +27,10 @@ impl Nginx {
         Err(not_here())
     }
 
+    pub(super) fn is_blocked(&self) -> bool {
+        false
+    }
+
     pub(super) fn notes(&self) -> Vec<Problem> {
         Vec::new()
     }

@@ -4,11 +4,14 @@ use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command::{Ended, Failure, MOST_OUTPUT, NOT_FOR_CHILDREN};
 use crate::platform;
 use crate::problem::Problem;
+
+/// Between looks whether a program has ended that has closed its output.
+const END_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What a program may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +61,19 @@ fn run_with(argv: &[String], limit: Duration) -> Result<Ended, Failure> {
         let _ = std::io::copy(&mut reader.into_inner(), &mut std::io::sink());
         let _ = sender.send(text);
     });
-    let text = answer.recv_timeout(limit);
-    // A program that has closed its output ends at once. Any other is killed.
-    if text.is_err() {
-        platform::end_group(child.id());
+    let begun = Instant::now();
+    let text = answer.recv_timeout(limit).ok();
+    // A program may close its output and go on.
+    while begun.elapsed() < limit && child.try_wait().map_err(not_run)?.is_none() {
+        std::thread::sleep(END_INTERVAL);
     }
-    let status = child.wait().map_err(not_run)?;
-    let text = text.map_err(|_| Failure::TooLong(program.clone(), limit))?;
+    let ended = child.try_wait().map_err(not_run)?;
+    let (Some(text), Some(status)) = (text, ended) else {
+        platform::end_group(child.id());
+        // It is killed: this collects it.
+        child.wait().map_err(not_run)?;
+        return Err(Failure::TooLong(program.clone(), limit));
+    };
     let output = String::from_utf8_lossy(&text).into_owned();
     Ok(Ended { success: status.success(), how: status.to_string(), output })
 }

@@ -50,7 +50,7 @@ fn host(top: &str) -> Host {
 }
 
 #[test]
-#[ignore = "finding 6"]
+
 fn a_reload_command_of_nginx_has_no_capabilities() {
     alone(concat!(module_path!(), "::a_reload_command_of_nginx_has_no_capabilities"), || {
         let mut host = host("");
@@ -67,7 +67,7 @@ fn a_reload_command_of_nginx_has_no_capabilities() {
 }
 
 #[test]
-#[ignore = "finding 6"]
+
 fn a_command_server_has_no_capabilities() {
     alone(concat!(module_path!(), "::a_command_server_has_no_capabilities"), || {
         let mut host = host("");
@@ -81,7 +81,7 @@ fn a_command_server_has_no_capabilities() {
 }
 
 #[test]
-#[ignore = "finding 6"]
+
 fn an_alert_command_has_no_capabilities() {
     alone(concat!(module_path!(), "::an_alert_command_has_no_capabilities"), || {
         let mut host = host("");
@@ -101,7 +101,7 @@ fn an_alert_command_has_no_capabilities() {
 }
 
 #[test]
-#[ignore = "finding 6"]
+
 fn systemctl_has_no_capabilities() {
     alone(concat!(module_path!(), "::systemctl_has_no_capabilities"), || {
         let real = "/usr/bin/systemctl";

@@ -45,7 +45,7 @@ const BY_HAND: [&[&str]; 5] =
 macro_rules! table {
     ($($name:ident: $up:literal, $says:ident;)*) => {$(
         #[test]
-        #[ignore = "finding 1"]
+
         fn $name() {
             alone(concat!(module_path!(), "::", stringify!($name)), || Scene::new($up, Says::$says).play());
         }

@@ -1,0 +1,174 @@
+//! Files that would keep nginx's master waiting for ever: it opens each of them as it loads its configuration, and
+//! in the place of one of them is a pipe, or a file system that does not answer.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::discover::Opened;
+use crate::platform;
+use crate::problem::{Problem, printable};
+
+/// A file system that does not answer within this time keeps nginx waiting too.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// What keeps nginx from being reloaded.
+#[derive(Debug, Clone)]
+pub(super) struct Blocked {
+    /// The file, and what is wrong with it.
+    pub(super) problem: Problem,
+    /// The file.
+    pub(super) path: PathBuf,
+}
+
+/// Returns the first of nginx's files that it must not open; `opened` finds out which there are. Between this look and
+/// nginx's own `open()` somebody may still put a pipe there. Blocking, for a few seconds at most.
+pub(super) fn first(opened: impl FnOnce() -> Arc<Vec<Opened>> + Send + 'static) -> Option<Blocked> {
+    let (sender, answer) = channel();
+    let looked = Arc::new(Mutex::new(None));
+    let looking = Arc::clone(&looked);
+    // On a thread of its own: on a file system that hangs it is left behind.
+    std::thread::spawn(move || {
+        let opened = opened();
+        let looks_at = |index| {
+            *looking.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&opened), index));
+        };
+        let blocked = opened.iter().enumerate().find_map(|(index, file)| {
+            looks_at(index);
+            obstacle(file)
+        });
+        let _ = sender.send(blocked);
+    });
+    match answer.recv_timeout(ANSWER_TIMEOUT) {
+        Ok(blocked) => blocked,
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => {
+            Some(hangs(looked.lock().unwrap_or_else(PoisonError::into_inner).take()))
+        }
+    }
+}
+
+/// The file that was looked at when the time was over; before that it was the configuration that was read.
+fn hangs(at: Option<(Arc<Vec<Opened>>, usize)>) -> Blocked {
+    if let Some(file) = at.as_ref().and_then(|(opened, index)| opened.get(*index)) {
+        return blocked(file, "is on a file system that does not answer", None);
+    }
+    let message = "nginx is not reloaded, since it would wait for ever: the file system of its configuration does not answer";
+    let remedy = "see the file system; the reload follows by itself";
+    Blocked { problem: Problem::new("blocked", message, remedy), path: PathBuf::new() }
+}
+
+fn obstacle(file: &Opened) -> Option<Blocked> {
+    // What is not there, or loops, nginx refuses without waiting.
+    let metadata = std::fs::metadata(&file.path).ok().filter(|metadata| !metadata.is_file())?;
+    let kind = metadata.file_type();
+    let device = kind.is_char_device() || kind.is_block_device();
+    if is_usual(&file.path, file.is_log()) {
+        return None;
+    }
+    // A log may be a terminal, or a pipe that an administrator reads.
+    if file.is_log() && (device || (kind.is_fifo() && metadata.uid() == 0)) {
+        return None;
+    }
+    let what = match kind {
+        kind if kind.is_fifo() => "is a pipe",
+        kind if kind.is_socket() => "is a socket",
+        kind if kind.is_dir() => "is a directory",
+        _ => "is a device",
+    };
+    Some(blocked(file, what, Some(&metadata)))
+}
+
+fn blocked(file: &Opened, what: &str, metadata: Option<&Metadata>) -> Blocked {
+    let path = printable(&file.path.display().to_string(), 300);
+    let owner =
+        metadata.map(|metadata| format!(" of {}", platform::user_words(metadata.uid()))).unwrap_or_default();
+    let site = match &file.site {
+        Some(site) => format!(" of {}", printable(site, 100)),
+        None => String::new(),
+    };
+    let place = match file.line {
+        0 => String::new(),
+        line => format!(" in {}:{line}", printable(&file.file.display().to_string(), 300)),
+    };
+    let message = format!(
+        "nginx is not reloaded, since it would wait for ever: {path} {what}{owner}; the {}{site}{place} names it",
+        file.directive
+    );
+    let remedy = format!("put a regular file in the place of {path}; the reload follows by itself");
+    Blocked { problem: Problem::new("blocked", message, remedy), path: file.path.to_path_buf() }
+}
+
+/// Whether a path leads to the null device or, of a log, to a standard stream: that is nginx's own, and another one for
+/// certhook.
+fn is_usual(path: &Path, log: bool) -> bool {
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let below = |folder: &str| at.starts_with(folder);
+        if at == Path::new("/dev/null") {
+            return true;
+        }
+        if log && (at == Path::new("/dev/stdout") || at == Path::new("/dev/stderr") || below("/dev/fd")) {
+            return true;
+        }
+        if log && below("/proc/self/fd") {
+            return true;
+        }
+        let Ok(target) = std::fs::read_link(&at) else { return false };
+        at = at.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn files_that_nginx_would_wait_for_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), "").unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink("pipe", path("to_pipe")).unwrap();
+        symlink("/dev/stdout", path("out")).unwrap();
+        symlink("/dev/null", path("null")).unwrap();
+        symlink("/dev/zero", path("zero")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let what = |name: &str, directive| {
+            let opened = Opened {
+                path: path(name).into(),
+                directive,
+                file: Path::new("/n.conf").into(),
+                line: 7,
+                site: Some("a.test".into()),
+            };
+            first(move || Arc::new(vec![opened])).map(|blocked| blocked.problem.message)
+        };
+        for good in ["file", "none", "null"] {
+            assert_eq!(what(good, "ssl_certificate"), None, "{good}");
+            assert_eq!(what(good, "access_log"), None, "{good}");
+        }
+        for (bad, word) in [
+            ("pipe", "is a pipe of "),
+            ("to_pipe", "is a pipe"),
+            ("socket", "is a socket"),
+            ("zero", "is a device"),
+            (".", "is a directory"),
+        ] {
+            let message = what(bad, "ssl_certificate_key").unwrap_or_default();
+            assert!(message.contains(word), "{bad}: {message}");
+            assert!(message.contains("the ssl_certificate_key of a.test in /n.conf:7 names it"), "{message}");
+        }
+        assert_eq!(what("zero", "error_log"), None);
+        assert_eq!(what("out", "error_log"), None);
+        assert!(what("socket", "access_log").is_some());
+    }
+}
