@@ -1,7 +1,6 @@
 //! Files that would keep nginx's master waiting for ever: it opens each of them as it loads its configuration, and
 //! in the place of one of them is a pipe, or a file system that does not answer.
 
-use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -67,12 +66,14 @@ fn obstacle(file: &Opened) -> Option<Blocked> {
     // What is not there, or loops, nginx refuses without waiting.
     let metadata = std::fs::metadata(&file.path).ok().filter(|metadata| !metadata.is_file())?;
     let kind = metadata.file_type();
+    // Of a link it is the link's owner who leads nginx there.
+    let owner = std::fs::symlink_metadata(&file.path).map_or_else(|_| metadata.uid(), |link| link.uid());
     let device = kind.is_char_device() || kind.is_block_device();
     if is_usual(&file.path, file.is_log()) {
         return None;
     }
     // A log may be a terminal, or a pipe that an administrator reads.
-    if file.is_log() && (device || (kind.is_fifo() && metadata.uid() == 0)) {
+    if file.is_log() && (device || (kind.is_fifo() && owner == 0 && metadata.uid() == 0)) {
         return None;
     }
     let what = match kind {
@@ -81,13 +82,12 @@ fn obstacle(file: &Opened) -> Option<Blocked> {
         kind if kind.is_dir() => "is a directory",
         _ => "is a device",
     };
-    Some(blocked(file, what, Some(&metadata)))
+    Some(blocked(file, what, Some(owner)))
 }
 
-fn blocked(file: &Opened, what: &str, metadata: Option<&Metadata>) -> Blocked {
+fn blocked(file: &Opened, what: &str, owner: Option<u32>) -> Blocked {
     let path = printable(&file.path.display().to_string(), 300);
-    let owner =
-        metadata.map(|metadata| format!(" of {}", platform::user_words(metadata.uid()))).unwrap_or_default();
+    let owner = owner.map(|owner| format!(" of {}", platform::user_words(owner))).unwrap_or_default();
     let site = match &file.site {
         Some(site) => format!(" of {}", printable(site, 100)),
         None => String::new(),
