@@ -88,7 +88,52 @@ fn a_plain_server() {
         asks: vec![ask],
         places: vec![place],
     };
-    assert_eq!(found, Found { pairs: vec![pair], files: vec![files.path("nginx.conf")], ..Found::default() });
+    let opened =
+        [("nginx.conf", "include", 0), ("a.crt", "ssl_certificate", 3), ("a.key", "ssl_certificate_key", 3)];
+    let opened = opened.map(|(name, directive, line)| Opened {
+        path: files.path(name).into(),
+        directive,
+        file: files.path("nginx.conf").into(),
+        line,
+        site: (line > 0).then(|| "a.test".into()),
+    });
+    let files = vec![files.path("nginx.conf")];
+    assert_eq!(found, Found { pairs: vec![pair], files, opened: opened.into(), ..Found::default() });
+}
+
+/// Relative paths mean the configuration's directory, but for logs and modules; variables, data and engines are no files
+/// that are opened.
+#[test]
+fn files_that_a_reload_opens_are_known_with_their_sites() {
+    let text = "load_module modules/x.so; error_log logs/e.log; include mime.types;
+        http { access_log off; access_log syslog:server=unix:/s; ssl_dhparam dh.pem; map $a $b { ssl_crl no.pem; }
+        server { listen 1 ssl; ssl_certificate $name.crt; ssl_certificate_key data:k; ssl_crl /crl.pem;
+            location / { proxy_ssl_certificate_key engine:x:y; proxy_ssl_certificate p.crt; auth_basic_user_file u; }
+            server_name late.test; }
+        server { listen 2 ssl; ssl_crl /crl.pem; ssl_password_file pw; access_log /log/$host.log; error_log stderr; } }";
+    let files = Files::new(&[("nginx.conf", text), ("mime.types", "types { a b; }")]);
+    let opened: Vec<(String, &str, String)> = files
+        .found()
+        .opened
+        .iter()
+        .map(|opened| {
+            let path = opened.path.strip_prefix(files.path("")).unwrap_or(&opened.path);
+            let site = opened.site.as_deref().unwrap_or("-").to_owned();
+            (path.display().to_string(), opened.directive, site)
+        })
+        .collect();
+    let expected = [
+        ("nginx.conf", "include", "-"),
+        ("/prefix/modules/x.so", "load_module", "-"),
+        ("/prefix/logs/e.log", "error_log", "-"),
+        ("mime.types", "include", "-"),
+        ("dh.pem", "ssl_dhparam", "-"),
+        ("/crl.pem", "ssl_crl", "late.test"),
+        ("p.crt", "proxy_ssl_certificate", "late.test"),
+        ("pw", "ssl_password_file", "-"),
+    ];
+    let expected = expected.map(|(path, directive, site)| (path.to_owned(), directive, site.to_owned()));
+    assert_eq!(opened, expected);
 }
 
 #[test]
