@@ -77,6 +77,8 @@ pub const FRESH: Duration = Duration::from_millis(500);
 pub const OVERLAP: Duration = Duration::from_millis(300);
 /// Reading a site's files takes no longer, or something is wrong with the file system.
 pub const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// The code of a site whose files could not be read in time.
+pub const NOT_READ: &str = "not_read";
 /// So often a server is reloaded for a set that it then does not serve, until somebody asks or a file changes.
 pub const MOST_RELOADS: u8 = 3;
 /// The first pause after a failure; doubled each time.

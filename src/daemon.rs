@@ -37,11 +37,12 @@ use crate::platform::{Manager, RereadSignal, StopSignals};
 use crate::problem::Problem;
 use crate::roster;
 use crate::status::Status;
-use crate::watch::{Hint, Topic, Watcher};
+use crate::watch::{Hint, Keeper, Topic};
 use acting::Acting;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
+use perform::Reading;
 use prune::Pruning;
 use record::Records;
 use reread::Next;
@@ -81,11 +82,13 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
     let mut orders = Orders { stop, reread: Some(reread), calls: Some(calls) };
     let shared = Arc::new(Shared::new(Timestamp::now()));
     let mut daemon = Daemon::new(config, None, shared);
+    daemon.discover_first().await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
     daemon.open_outlets(&outlets, None);
     daemon.manager.ready();
     while let Some(config) = daemon.turn(&mut orders).await {
         daemon = daemon.succeed(*config, &outlets);
+        daemon.discover_first().await;
         tracing::info!(sites = daemon.sites.len(), "the configuration was read again");
         daemon.manager.ready();
     }
@@ -107,6 +110,7 @@ pub async fn pass(mut config: Config, lock: File, retry: bool, wait: Duration) -
     // An operator, or cron, says when: nothing is held off.
     config.limits.changes_free = 0;
     let mut daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())));
+    daemon.discover_first().await;
     let mut outcome = daemon.sync_locally(retry, wait);
     daemon.turn(&mut orders).await;
     let status = outcome.try_recv();
@@ -150,11 +154,11 @@ impl Site {
 }
 
 struct Daemon {
-    config: Config,
+    config: Arc<Config>,
     agent: Agent,
     sites: BTreeMap<SiteId, Site>,
     servers: Servers,
-    watcher: Watcher,
+    watcher: Keeper,
     hints: mpsc::UnboundedReceiver<Hint>,
     results: mpsc::UnboundedReceiver<Event>,
     result_sender: mpsc::UnboundedSender<Event>,
@@ -163,6 +167,7 @@ struct Daemon {
     courier: Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)>,
     /// Whose files are read.
     looks: Turns,
+    reading: Reading,
     records: Records,
     /// Whose handshakes are made.
     probes: Turns,
@@ -202,11 +207,11 @@ impl Daemon {
         let teller = news_sender.clone();
         // The loop is gone only when certhook ends, or goes on with another configuration.
         let told = move || drop(teller.send(News::Reported));
-        let mut daemon = Self {
+        Self {
             agent: Agent::new(tuning, &setups),
             sites: BTreeMap::new(),
             servers: Servers::new(&config, news_sender),
-            watcher: Watcher::new(hint_sender),
+            watcher: Keeper::new(hint_sender),
             hints,
             results,
             result_sender,
@@ -217,6 +222,7 @@ impl Daemon {
             changes: watch::Sender::new(0),
             outlets: None,
             looks: Turns::new(LOOKS_AT_ONCE),
+            reading: Reading::default(),
             records: Records::default(),
             probes: Turns::new(PROBES_AT_ONCE),
             urgent_probes: Turns::new(PROBES_AT_ONCE),
@@ -228,10 +234,8 @@ impl Daemon {
             pruning: Pruning::default(),
             next: None,
             config_problem: None,
-            config,
-        };
-        daemon.discover_first();
-        daemon
+            config: Arc::new(config),
+        }
     }
 
     /// Turns until a signal comes, or, where there is no agent's socket, until the last waiter was answered; with
@@ -276,9 +280,8 @@ impl Daemon {
                     worked = work.is_some_and(|at| at <= Instant::now());
                     if poll.is_some_and(|at| at <= Instant::now()) {
                         next_poll = Instant::now() + self.config.watch.poll;
-                        for topic in self.watcher.poll() {
-                            self.hinted(Hint::Look(topic, Cause::Changed));
-                        }
+                        let watcher = self.watcher.clone();
+                        tokio::task::spawn_blocking(move || watcher.poll());
                     }
                     self.look_at_servers();
                     self.prune_if_due();
@@ -294,7 +297,7 @@ impl Daemon {
             if worked {
                 self.rest.put_off();
             } else {
-                self.rest.look(&self.ledger);
+                self.rest.look(&self.ledger, &self.watcher);
             }
         }
     }
@@ -317,7 +320,6 @@ impl Daemon {
             }
             Hint::Lost => {
                 tracing::warn!("file events were lost; everything is looked at");
-                self.watcher.rearm_all(self.sites.keys().copied().map(Topic::Site));
                 self.discover_all();
                 self.feed(Event::LookAtAll(Cause::Missed));
             }

@@ -11,6 +11,7 @@
 mod events;
 mod folders;
 mod interest;
+mod keeper;
 mod trail;
 mod tree;
 
@@ -26,6 +27,7 @@ use crate::problem::Problem;
 use events::{Events, Told};
 use folders::Folders;
 use interest::{ANY, Interest};
+pub use keeper::Keeper;
 use trail::{Seen, Way};
 use tree::Node;
 
@@ -115,10 +117,18 @@ impl Watcher {
         Self { shared, followed: BTreeMap::new(), folders, polled: HashMap::new(), no_events }
     }
 
-    /// Watches files, and whatever is in some folders, in place of what was watched for `topic`.
-    pub fn follow(&mut self, topic: Topic, mut files: Vec<PathBuf>, folders: &[PathBuf]) {
+    /// Watches files, and whatever is in some folders, in place of what was watched for `topic`. Returns whether they
+    /// are others than before.
+    pub fn follow(&mut self, topic: Topic, mut files: Vec<PathBuf>, folders: &[PathBuf]) -> bool {
         files.extend(folders.iter().map(|folder| folder.join(ANY)));
+        let news = self.files(topic) != files || !self.followed.contains_key(&topic);
         self.follow_all([(topic, files)]);
+        news
+    }
+
+    /// The files that are watched for a topic.
+    fn files(&self, topic: Topic) -> Vec<PathBuf> {
+        self.followed.get(&topic).map(|followed| files_of(followed, &self.shared)).unwrap_or_default()
     }
 
     /// Watches the files of many, each in place of what was watched for it. What is above several of them is looked
@@ -179,16 +189,28 @@ impl Watcher {
 
     /// What is polled and changed since the last call.
     pub fn poll(&mut self) -> Vec<Topic> {
-        let mut changed = Vec::new();
-        for (topic, known) in &mut self.polled {
-            let Some(followed) = self.followed.get(topic) else { continue };
-            let now = signatures(&files_of(followed, &self.shared));
-            if now != *known {
+        let polled = self.polled_files();
+        polled
+            .into_iter()
+            .filter(|(topic, files)| self.take_signatures(*topic, signatures(files)))
+            .map(|(topic, _)| topic)
+            .collect()
+    }
+
+    /// What is polled, with its files.
+    fn polled_files(&self) -> Vec<(Topic, Vec<PathBuf>)> {
+        self.polled.keys().map(|topic| (*topic, self.files(*topic))).collect()
+    }
+
+    /// Notes how a topic's files look now; whether that is otherwise than before.
+    fn take_signatures(&mut self, topic: Topic, now: Vec<Option<Signature>>) -> bool {
+        match self.polled.get_mut(&topic) {
+            Some(known) if *known != now => {
                 *known = now;
-                changed.push(*topic);
+                true
             }
+            _ => false,
         }
-        changed
     }
 
     /// Takes a topic up, if its files are not known already.

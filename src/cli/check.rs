@@ -66,14 +66,14 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     }
     let mut found = Findings {
         config,
-        census: survey::census(config),
+        census: survey::census(config).await,
         mistakes: Vec::new(),
         good: Vec::new(),
         notes: Vec::new(),
     };
     found.state_folder();
     found.servers();
-    found.watching();
+    found.watching().await;
     found.sites().await;
     if let Some(renewal) = &config.renewal {
         found.renewals(renewal);
@@ -197,14 +197,20 @@ impl Findings<'_> {
         }
     }
 
-    fn watching(&mut self) {
-        let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
+    async fn watching(&mut self) {
         let sites = self.census.sites.iter().enumerate();
-        watcher.follow_all(
-            sites.map(|(index, site)| (Topic::Site(SiteId(index)), Place::of(&site.settings).files())),
-        );
-        match (watcher.problem(), watcher.polled()) {
-            (Some(problem), _) => self.add(0, problem.clone()),
+        let files: Vec<_> = sites
+            .map(|(index, site)| (Topic::Site(SiteId(index)), Place::of(&site.settings).files()))
+            .collect();
+        let watched = survey::within(move || {
+            let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
+            watcher.follow_all(files);
+            (watcher.problem().cloned(), watcher.polled())
+        });
+        // A file system that hangs is told of with the sites on it.
+        let Some(watched) = watched.await else { return };
+        match watched {
+            (Some(problem), _) => self.add(0, problem),
             (None, 0) => self.good.push("the system tells of changes to every file".to_owned()),
             (None, polled) => self.good.push(format!(
                 "the file system of {} gives no events; they are polled",

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let census = survey::census(config);
+    let census = survey::census(config).await;
     let mut well = true;
     for (index, server) in config.servers.iter().enumerate().filter(|(_, server)| server.discovers()) {
         match &census.found[index] {

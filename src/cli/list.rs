@@ -50,7 +50,7 @@ struct Row {
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let portal = portal(config)?;
     let certificates = ask(config, portal).await?;
-    let sites = survey::census(config).sites;
+    let sites = survey::census(config).await.sites;
     let leafs: Vec<(PathBuf, Leaf)> = sites
         .into_iter()
         .filter_map(|site| {

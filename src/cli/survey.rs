@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::judge::{Wire, judge};
-use crate::agent::{ACCEPTED, Incomplete, Recorded, Seen, Sighting};
+use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting};
 use crate::certificate::{Leaf, ServedChain};
 use crate::config::{self, Config, Site};
 use crate::discover::Found;
@@ -23,6 +23,8 @@ use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProb
 
 /// For one handshake, when a person waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// For the files of one site, or a server's configuration.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sites that are asked at once.
 const AT_ONCE: usize = 16;
 
@@ -33,12 +35,18 @@ pub(super) struct Census {
     pub(super) problems: Vec<Option<Problem>>,
 }
 
-/// Asks the servers what they have.
-pub(super) fn census(config: &Config) -> Census {
-    let ask = |server: &config::Server| server.discovers().then(|| Server::new(server).discover());
+/// Asks the servers what they have. One whose configuration is on a file system that hangs has a problem.
+pub(super) async fn census(config: &Config) -> Census {
     let mut found = Vec::new();
     let mut problems = Vec::new();
-    for answer in config.servers.iter().map(ask) {
+    for configured in &config.servers {
+        let server = Server::new(configured);
+        let answer = match configured.discovers() {
+            true => {
+                Some(within(move || server.discover()).await.unwrap_or_else(|| Err(hangs(&configured.name))))
+            }
+            false => None,
+        };
         let (have, problem) = match answer {
             Some(Ok(have)) => (Some(have.clone()), have.problem),
             Some(Err(problem)) => (None, Some(problem)),
@@ -47,7 +55,25 @@ pub(super) fn census(config: &Config) -> Census {
         found.push(have);
         problems.push(problem);
     }
-    Census { sites: roster::draw(config, &found).sites, found, problems }
+    let (for_roster, drawn_from) = (config.clone(), found.clone());
+    let roster = within(move || roster::draw(&for_roster, &drawn_from)).await;
+    let Some(roster) = roster else {
+        let problem = problems.iter_mut().find(|problem| problem.is_none());
+        problem.into_iter().for_each(|problem| *problem = Some(hangs("certhook")));
+        return Census { sites: Vec::new(), found, problems };
+    };
+    Census { sites: roster.sites, found, problems }
+}
+
+/// Does blocking work; `None` if it takes longer than a person waits. What hangs is left behind.
+pub(super) async fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    timeout(READ_TIMEOUT, tokio::task::spawn_blocking(work)).await.ok()?.ok()
+}
+
+fn hangs(name: &str) -> Problem {
+    let message =
+        format!("the configuration of {name} could not be read within {} s", READ_TIMEOUT.as_secs());
+    Problem::new(NOT_READ, message, "see the file system that holds its files")
 }
 
 /// One site's disk and wire.
@@ -80,6 +106,13 @@ impl Finding {
     }
 }
 
+fn not_read(site: &Site) -> Incomplete {
+    let message =
+        format!("{} could not be read within {} s", site.certificate.display(), READ_TIMEOUT.as_secs());
+    let problem = Problem::new(NOT_READ, message, "see the file system that holds it");
+    Incomplete { problem, after: None }
+}
+
 /// Looks at the disk, and at the wire for what is whole there; in the order of `sites`.
 pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
@@ -97,7 +130,9 @@ pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
 /// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
 async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let _permit = permits.acquire_owned().await;
-    let seen = inspect(&Place::of(&site), Timestamp::now());
+    let place = Place::of(&site);
+    let seen =
+        within(move || inspect(&place, Timestamp::now())).await.unwrap_or_else(|| Err(not_read(&site)));
     let Ok(set) = &seen else {
         return Finding { seen, sightings: Vec::new(), chains: Vec::new() };
     };
@@ -117,7 +152,7 @@ async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<Served
 
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
-    let Census { sites, problems, .. } = census(config);
+    let Census { sites, problems, .. } = census(config).await;
     let settings: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
     let findings = look(&settings).await;
     let now = Timestamp::now();

@@ -64,7 +64,7 @@ struct OnWire {
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
-    let census = survey::census(config);
+    let census = survey::census(config).await;
     let may_be = |site: &&roster::Site| may_be_called(&site.settings, &arguments.names);
     let sites: Vec<&roster::Site> = census.sites.iter().filter(may_be).collect();
     let asked: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();

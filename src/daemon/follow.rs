@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout_at;
 
 use super::Daemon;
 use crate::agent::{self, Cause, Event, Refused, ServerId, SiteId};
@@ -19,9 +20,12 @@ use crate::problem::Problem;
 use crate::roster;
 use crate::server::{Refusal, Server};
 use crate::watch::Topic;
+use draw::Drawn;
 
 /// A configuration is read when it was left alone for so long; people and tools change several files.
 const QUIET: Duration = Duration::from_millis(200);
+/// A start waits so long for configurations and lists that a file system may keep back.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between looks at a file that keeps a server from being reloaded.
 const BLOCKED_INTERVAL: Duration = Duration::from_millis(200);
 /// But while it changes all the time it is read all the same.
@@ -29,8 +33,12 @@ const MOST_QUIET: Duration = Duration::from_secs(2);
 
 /// What is heard of a server, or of what goes to the portal.
 pub(super) enum News {
-    /// Its configuration was read.
-    Read(ServerId, Result<Found, Problem>),
+    /// Its configuration was read; whether other files are followed for it than before.
+    Read(ServerId, Result<Found, Problem>, bool),
+    /// The list of sites was drawn up.
+    Drawn(Box<Drawn>),
+    /// A site's files were read, however long that took.
+    ReadingEnded(SiteId),
     /// It was told to reload.
     Reloaded(ServerId, Result<agent::Loaded, Refusal>),
     /// It was not told to reload: no site's new set could be put before it.
@@ -39,6 +47,8 @@ pub(super) enum News {
     Unblocked(ServerId),
     /// A report or a renewal stands otherwise than before.
     Reported,
+    /// What an earlier certhook had begun on it was ended.
+    Recovered(ServerId),
     /// A site's files were read, or reading them hangs.
     Looked,
     /// A site's handshakes were made; whether it is one that was just renewed.
@@ -55,12 +65,15 @@ pub(super) struct Servers {
     next: usize,
     /// Some of the configuration's sites are patterns.
     has_patterns: bool,
-    /// Where more certificates may come that match a pattern of certhook's configuration.
-    pattern_folders: Vec<PathBuf>,
     /// When the list is drawn up anew because something came there or went, and since when that is put off.
     redraw_at: Option<(Instant, Instant)>,
     /// Whose reports count was told while not all sites were known.
     half_told: bool,
+    /// Nothing was drawn up yet.
+    starting: bool,
+    /// The list is being drawn up, and whether it is to be once more.
+    pub(super) drawing: bool,
+    draw_again: bool,
     /// When all of them are read again, whatever events told.
     rescan_at: Instant,
     rescan: Duration,
@@ -113,9 +126,11 @@ impl Servers {
             news,
             next: 0,
             has_patterns: config.sites.iter().any(|site| site.is_pattern()),
-            pattern_folders: Vec::new(),
             redraw_at: None,
             half_told: false,
+            starting: false,
+            drawing: false,
+            draw_again: false,
             rescan_at: Instant::now() + config.watch.rescan,
             rescan: config.watch.rescan,
             poll: config.watch.poll,
@@ -144,6 +159,7 @@ impl Servers {
     /// Whether a configuration is being read, or about to be.
     pub(super) fn are_read(&self) -> bool {
         self.redraw_at.is_some()
+            || self.drawing
             || self.all.iter().any(|followed| followed.reading || followed.read_at.is_some())
     }
 
@@ -161,19 +177,28 @@ impl Servers {
 }
 
 impl Daemon {
-    /// Reads all configurations and draws up the list, before anything else happens.
-    pub(super) fn discover_first(&mut self) {
+    /// Reads all configurations and draws up the list before anything else happens, unless a file system hangs: what
+    /// is read later then comes later.
+    pub(super) async fn discover_first(&mut self) {
+        let until = tokio::time::Instant::now() + START_TIMEOUT;
+        self.servers.starting = true;
         for id in self.servers.ids() {
-            let server = &self.servers.all[id.0].server;
-            if let Err(problem) = server.recover() {
-                tracing::warn!(server = server.name(), %problem, "what was interrupted cannot be ended");
-            }
-            if self.servers.all[id.0].discovers {
-                let found = self.servers.all[id.0].server.discover();
-                self.take(id, found);
+            self.read_configuration(id);
+        }
+        while self.servers.all.iter().any(|followed| followed.reading) {
+            match timeout_at(until, self.news.recv()).await {
+                Ok(Some(news)) => self.heard(news),
+                Ok(None) | Err(_) => break,
             }
         }
+        self.servers.starting = false;
         self.draw();
+        while self.servers.drawing {
+            match timeout_at(until, self.news.recv()).await {
+                Ok(Some(news)) => self.heard(news),
+                Ok(None) | Err(_) => break,
+            }
+        }
     }
 
     /// Has every configuration read again.
@@ -243,27 +268,52 @@ impl Daemon {
 
     fn read_due(&mut self) {
         let now = Instant::now();
-        for (index, followed) in self.servers.all.iter_mut().enumerate() {
+        let mut due = Vec::new();
+        for (index, followed) in self.servers.all.iter().enumerate() {
             // What changes while it is being read is read when that ended.
             if followed.reading || followed.read_at.is_none_or(|(at, _)| at > now) {
                 continue;
             }
-            (followed.read_at, followed.retry_at) = (None, None);
-            followed.reading = true;
-            // Arm, then look: a link may lead elsewhere, and a folder be another, under the names that are known.
-            self.watcher.rearm(Topic::Server(ServerId(index)));
-            let (server, news) = (Arc::clone(&followed.server), self.servers.news.clone());
-            tokio::task::spawn_blocking(move || {
-                let found = server.discover();
-                // The loop is gone only when certhook ends.
-                let _ = news.send(News::Read(ServerId(index), found));
-            });
+            due.push(ServerId(index));
         }
+        for id in due {
+            self.read_configuration(id);
+        }
+    }
+
+    /// Off the loop.
+    fn read_configuration(&mut self, id: ServerId) {
+        let starting = self.servers.starting;
+        let followed = &mut self.servers.all[id.0];
+        (followed.read_at, followed.retry_at) = (None, None);
+        followed.reading = true;
+        let discovers = followed.discovers;
+        let (server, news, watcher) =
+            (Arc::clone(&followed.server), self.servers.news.clone(), self.watcher.clone());
+        tokio::task::spawn_blocking(move || {
+            if starting && let Err(problem) = server.recover() {
+                tracing::warn!(server = server.name(), %problem, "what was interrupted cannot be ended");
+            }
+            let read = discovers.then(|| {
+                // Arm, then look: a link may lead elsewhere, and a folder be another, under the names that are known.
+                watcher.rearm(Topic::Server(id));
+                let found = server.discover();
+                let follow =
+                    |found: &Found| watcher.follow(Topic::Server(id), found.files.clone(), &found.folders);
+                let news = found.as_ref().is_ok_and(follow);
+                (found, news)
+            });
+            // The loop is gone only when certhook ends.
+            let _ = match read {
+                Some((found, follows_others)) => news.send(News::Read(id, found, follows_others)),
+                None => news.send(News::Recovered(id)),
+            };
+        });
     }
 
     /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
-        if !matches!(news, News::Looked | News::Probed { .. }) {
+        if !matches!(news, News::Looked | News::Probed { .. } | News::ReadingEnded(_)) {
             self.changed();
         }
         match news {
@@ -277,9 +327,15 @@ impl Daemon {
                 self.begin_next();
             }
             News::Reported => {}
-            News::Read(id, found) => {
+            News::Recovered(id) => self.servers.all[id.0].reading = false,
+            News::Drawn(drawn) => self.take_drawn(*drawn),
+            News::ReadingEnded(id) => self.reading_ended(id),
+            News::Read(id, found, follows_others) => {
                 self.servers.all[id.0].reading = false;
-                self.take(id, found);
+                self.take(id, found, follows_others);
+                if self.servers.starting {
+                    return;
+                }
                 self.draw();
                 self.look_at_workers(id);
                 // What it refused it may take now, unless it is plain that it will not.
@@ -346,18 +402,12 @@ impl Daemon {
     }
 
     /// What can be read of a broken configuration adds sites and takes none away.
-    fn take(&mut self, id: ServerId, found: Result<Found, Problem>) {
+    fn take(&mut self, id: ServerId, found: Result<Found, Problem>, follows_others: bool) {
         let retry_at = Instant::now() + self.servers.poll;
         let followed = &mut self.servers.all[id.0];
         let problem = match found {
             Ok(mut found) => {
-                let topic = Topic::Server(id);
-                let new = followed
-                    .found
-                    .as_ref()
-                    .is_none_or(|known| (&known.files, &known.folders) != (&found.files, &found.folders));
-                if new {
-                    self.watcher.follow(topic, found.files.clone(), &found.folders);
+                if follows_others {
                     // Armed, so look: what changed meanwhile told nobody.
                     let now = Instant::now();
                     followed.read_at.get_or_insert((now + QUIET, now));

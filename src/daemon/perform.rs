@@ -1,6 +1,7 @@
 //! Performing the agent's actions.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use tokio::time::timeout;
 
 use super::follow::News;
 use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
-use crate::agent::{self, Action, Event, Seen, SiteId, State};
+use crate::agent::{self, Action, Cause, Event, NOT_READ, Seen, SiteId, State};
 use crate::courier::Order;
 use crate::inspect::{Place, inspect};
 use crate::ledger::Entry;
@@ -25,27 +26,39 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A site whose files changed within this is not kept waiting for others.
 const A_MOMENT: Duration = Duration::from_secs(10);
 
+/// The sites whose files are being read, or whose reading hangs: each is read by one thread at most.
+#[derive(Clone, Default)]
+pub(super) struct Reading(Arc<Mutex<HashSet<SiteId>>>);
+
+impl Reading {
+    /// Whether the site is not being read.
+    fn begin(&self, id: SiteId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+}
+
+/// A site being read.
+struct Held {
+    id: SiteId,
+    reading: Reading,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.reading.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 impl Daemon {
     /// Hands an event to the agent and performs what it says.
     pub(super) fn feed(&mut self, event: Event) {
         self.pass_crash_point(&event);
         self.log(&event);
         let is_tick = matches!(event, Event::Tick);
-        // Who has just come has just been followed.
-        let armed = match event {
-            Event::Added(id, _) => Some(id),
-            _ => None,
-        };
         let actions = self.agent.handle(Instant::now(), event);
         if !is_tick || !actions.is_empty() {
             self.changed();
         }
-        // Arm, then look.
-        let looked_at = actions.iter().filter_map(|action| match action {
-            Action::Inspect(id) if Some(*id) != armed => Some(Topic::Site(*id)),
-            _ => None,
-        });
-        self.watcher.rearm_all(looked_at);
         for action in actions {
             tracing::trace!(?action, "action");
             self.perform(action);
@@ -112,18 +125,30 @@ impl Daemon {
         }
     }
 
-    /// Reads a site's files off the loop.
+    /// Reads a site's files off the loop. While an earlier reading hangs there is no second one.
     pub(super) fn begin_look(&mut self, id: SiteId) {
-        let (results, ended) = (self.result_sender.clone(), self.servers.news());
-        let reading = self.sites.get(&id).map(|site| {
+        let (results, ended, watcher) =
+            (self.result_sender.clone(), self.servers.news(), self.watcher.clone());
+        let site = self.sites.get(&id).filter(|_| self.reading.begin(id));
+        let reading = site.map(|site| {
             let (place, stage) = (Place::of(&site.roster.settings), site.roster.stage.as_deref().cloned());
+            let (news, reading) = (self.servers.news(), self.reading.clone());
             tokio::task::spawn_blocking(move || {
+                let begun = Instant::now();
+                let reading = Held { id, reading };
+                // Arm, then look.
+                watcher.follow(Topic::Site(id), place.files(), &[]);
                 let seen = inspect(&place, Timestamp::now());
                 if let (Some(stage), Ok(seen)) = (stage, &seen) {
                     publish_first(&stage, &place, seen);
                 }
+                // Before the answer: the next reading may be asked for at once.
+                drop(reading);
                 // The loop is gone only when certhook ends.
                 let _ = results.send(Event::Inspected(id, seen));
+                if begun.elapsed() >= HANGS {
+                    let _ = news.send(News::ReadingEnded(id));
+                }
             })
         });
         tokio::spawn(async move {
@@ -132,6 +157,17 @@ impl Daemon {
             }
             let _ = ended.send(News::Looked);
         });
+    }
+
+    /// Reading a site's files hung, and has come to its end: they are looked at again.
+    pub(super) fn reading_ended(&mut self, id: SiteId) {
+        let waits = self
+            .agent
+            .site(id)
+            .is_some_and(|site| site.problem().is_some_and(|(problem, _)| problem.code == NOT_READ));
+        if waits {
+            self.feed(Event::Look(id, Cause::Missed));
+        }
     }
 
     /// Asks for what a site's clients are shown.

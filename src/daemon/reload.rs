@@ -56,13 +56,9 @@ impl Daemon {
         tokio::spawn(async move {
             let _while_nobody_publishes = publishing.lock().await;
             let count = jobs.len();
-            let prepared = if jobs.iter().any(Job::has_work) {
-                let (server, ledger) = (Arc::clone(&server), Arc::clone(&ledger));
-                let preparing = tokio::task::spawn_blocking(move || prepare(&server, &ledger, jobs));
-                preparing.await.unwrap_or_default()
-            } else {
-                prepare(&server, &ledger, jobs)
-            };
+            let (for_server, for_ledger) = (Arc::clone(&server), Arc::clone(&ledger));
+            let preparing = tokio::task::spawn_blocking(move || prepare(&for_server, &for_ledger, jobs));
+            let prepared = preparing.await.unwrap_or_default();
             let told = if count > 0 && prepared.kept_back.len() == count {
                 // There is nothing new for it to load.
                 News::KeptBack(id, prepared.kept_back)

@@ -34,7 +34,7 @@ impl Daemon {
             portal,
             // What keeps the ledger from being read is told once, above.
             renewal: Renewal::of(Some(&self.ledger)).ok().flatten(),
-            watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem().cloned() },
+            watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem() },
             ledger_problem,
             config_problem: self.config_problem.clone(),
             metrics_problem: self.shared.metrics_problem(),

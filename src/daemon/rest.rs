@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::Ledger;
 use crate::platform;
+use crate::watch::Keeper;
 
 /// Renewals come together more often than not; and by then threads that waited for more work have ended (after ten
 /// seconds, by tokio's default).
@@ -28,16 +29,17 @@ impl Rest {
     }
 
     /// Once for each time of work.
-    pub(super) fn look(&mut self, ledger: &Arc<Ledger>) {
+    pub(super) fn look(&mut self, ledger: &Arc<Ledger>, watcher: &Keeper) {
         if self.due.take_if(|due| *due <= Instant::now()).is_none() {
             return;
         }
-        let ledger = Arc::clone(ledger);
+        let (ledger, watcher) = (Arc::clone(ledger), watcher.clone());
         // It goes over all that this process has. On a thread that ends with it: whatever runs afterwards brings back
         // some of what was given. Without one it is for the next time.
         let rest = move || {
             ledger.rest();
             drop(ledger);
+            watcher.shrink();
             platform::give_back_memory();
         };
         let _ = std::thread::Builder::new().name("rest".into()).spawn(rest);

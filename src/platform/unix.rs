@@ -334,7 +334,12 @@ pub async fn connect(path: &Path) -> io::Result<ControlStream> {
 /// # Errors
 /// The system's.
 pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(path).await
+    let path = path.to_owned();
+    // Off the loop: the path may lead to a file system that hangs.
+    let connecting = tokio::task::spawn_blocking(move || std::os::unix::net::UnixStream::connect(path));
+    let stream = connecting.await.map_err(io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// What tells one file from another and one content from the next, without reading it.

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::{Again, Kept, State};
 use crate::agent::schedule::Key;
-use crate::agent::{Action, Agent, Cause, Incomplete, LOOK_LIMIT, QUIET, Seen, SiteId};
+use crate::agent::{Action, Agent, Cause, Incomplete, LOOK_LIMIT, NOT_READ, QUIET, Seen, SiteId};
 use crate::problem::Problem;
 
 fn not_read() -> Problem {
     Problem::new(
-        "not_read",
+        NOT_READ,
         format!("the files could not be read within {} s", LOOK_LIMIT.as_secs()),
         "see the file system that holds them",
     )

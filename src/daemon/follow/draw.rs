@@ -2,48 +2,109 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::super::{Daemon, Site};
+use super::News;
 use crate::agent::{Event, PACE_WINDOW, Pace, Recorded, ServerId, SiteId, SiteSetup};
+use crate::config::Config;
 use crate::discover::Found;
 use crate::inspect::Place;
-use crate::roster::{self, Roster};
+use crate::ledger::Ledger;
+use crate::roster;
 use crate::watch::Topic;
 
+/// The sites as they are now, with what the ledger has of them.
+pub(in crate::daemon) struct Drawn {
+    sites: Vec<roster::Site>,
+    recorded: HashMap<String, Recorded>,
+    paces: HashMap<String, Pace>,
+}
+
+/// Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
+fn recorded(ledger: &Ledger) -> HashMap<String, Recorded> {
+    ledger.recorded().unwrap_or_else(|error| {
+        tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+        HashMap::new()
+    })
+}
+
+/// How often each site has changed: neither a restart nor a site that goes and comes back begins anew.
+fn paces(ledger: &Ledger, config: &Config) -> HashMap<String, Pace> {
+    let (now, free) = (Timestamp::now(), config.limits.changes_free);
+    // A hold-off of the longest kind began within an hour, and its changes within the one before.
+    let since = now.checked_sub(2 * PACE_WINDOW).unwrap_or(Timestamp::UNIX_EPOCH);
+    let reloads = if free == 0 { Ok(HashMap::new()) } else { ledger.reloads_since(since) };
+    let reloads = reloads.unwrap_or_else(|error| {
+        tracing::error!(problem = %error.problem(), "the ledger cannot be read");
+        HashMap::new()
+    });
+    // Of a clock that was set back nobody knows how long ago it was.
+    let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    let pace = |(site, reloads): (String, Vec<(Timestamp, bool)>)| {
+        let reloads = reloads.into_iter().map(|(at, held_off)| (age(at), held_off));
+        Some((site, Pace::after(reloads, Instant::now(), free)?))
+    };
+    reloads.into_iter().filter_map(pace).collect()
+}
+
 impl Daemon {
-    /// Draws up the list of sites anew; whoever came, went or changed is told to the agent.
+    /// Draws up the list of sites anew, off the loop.
     pub(super) fn draw(&mut self) {
         self.servers.redraw_at = None;
-        self.watcher.rearm(Topic::Patterns);
+        if std::mem::replace(&mut self.servers.drawing, true) {
+            self.servers.draw_again = true;
+            return;
+        }
         let found: Vec<Option<Found>> =
             self.servers.all.iter().map(|followed| followed.found.clone()).collect();
-        let Roster { sites: drawn, folders } = roster::draw(&self.config, &found);
-        if folders != self.servers.pattern_folders {
-            self.watcher.follow(Topic::Patterns, Vec::new(), &folders);
-            self.servers.pattern_folders = folders;
+        let (config, ledger, watcher, news) =
+            (Arc::clone(&self.config), Arc::clone(&self.ledger), self.watcher.clone(), self.servers.news());
+        tokio::task::spawn_blocking(move || {
+            let patterns = config.sites.iter().any(|site| site.is_pattern());
+            if patterns {
+                watcher.rearm(Topic::Patterns);
+            }
+            let mut roster = roster::draw(&config, &found);
             // Armed, so look.
-            return self.draw();
+            while patterns && watcher.follow(Topic::Patterns, Vec::new(), &roster.folders) {
+                roster = roster::draw(&config, &found);
+            }
+            let drawn =
+                Drawn { recorded: recorded(&ledger), paces: paces(&ledger, &config), sites: roster.sites };
+            // The loop is gone only when certhook ends.
+            let _ = news.send(News::Drawn(Box::new(drawn)));
+        });
+    }
+
+    /// Tells the agent which sites came, went or changed.
+    pub(super) fn take_drawn(&mut self, drawn: Drawn) {
+        self.servers.drawing = false;
+        if std::mem::take(&mut self.servers.draw_again) {
+            self.draw();
         }
+        let Drawn { sites: drawn, recorded, paces } = drawn;
         let keys: BTreeSet<Cow<'_, str>> = drawn.iter().map(roster::Site::key).collect();
-        let mut events = Vec::new();
+        let (mut events, mut forgotten) = (Vec::new(), Vec::new());
         let gone = self.sites.iter().filter(|(_, site)| !keys.contains(&site.roster.key()));
         for id in gone.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(site) = self.sites.remove(&id) {
                 tracing::info!(site = &*site.roster.key(), "the site is there no more");
             }
-            self.watcher.forget(Topic::Site(id));
+            forgotten.push(Topic::Site(id));
             events.push(Event::Removed(id));
         }
         let known = self.sites.iter().map(|(id, site)| (site.roster.key().into_owned(), *id));
         let known: HashMap<String, SiteId> = known.collect();
         let came = drawn.iter().any(|site| !known.contains_key(&*site.key()));
         let changed_list = came || !events.is_empty();
-        // Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
-        let recorded = if came { self.recorded() } else { HashMap::new() };
-        let paces = if came { self.paces() } else { HashMap::new() };
+        if !forgotten.is_empty() {
+            let watcher = self.watcher.clone();
+            tokio::task::spawn_blocking(move || watcher.forget(&forgotten));
+        }
         let first = self.sites.is_empty();
         let mut new = Vec::new();
         for site in drawn {
@@ -68,11 +129,6 @@ impl Daemon {
                 }
             }
         }
-        let files = |site: &Site| Place::of(&site.roster.settings).files();
-        self.watcher.follow_all(new.iter().map(|(id, site)| (Topic::Site(*id), files(site))));
-        if came {
-            self.watcher.shrink();
-        }
         // All at once: one after the other, each at the end, they would need twice the room.
         self.sites.append(&mut new.into_iter().collect());
         if changed_list || (self.servers.half_told && self.servers.are_known()) {
@@ -88,41 +144,15 @@ impl Daemon {
         let known = self.sites.get_mut(&id)?;
         let old = std::mem::replace(&mut known.roster, new);
         let new = &known.roster.settings;
-        if Place::of(&old.settings) != Place::of(new) {
-            self.watcher.follow(Topic::Site(id), Place::of(new).files(), &[]);
-        } else if old.settings.verify == new.verify
+        let moved = Place::of(&old.settings) != Place::of(new);
+        if !moved
+            && old.settings.verify == new.verify
             && old.settings.bindings == new.bindings
             && old.settings.bound == new.bound
         {
             return None;
         }
         Some(Event::Changed(id))
-    }
-
-    fn recorded(&self) -> HashMap<String, Recorded> {
-        self.ledger.recorded().unwrap_or_else(|error| {
-            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
-            HashMap::new()
-        })
-    }
-
-    /// How often each site has changed: neither a restart nor a site that goes and comes back begins anew.
-    fn paces(&self) -> HashMap<String, Pace> {
-        let (now, free) = (Timestamp::now(), self.config.limits.changes_free);
-        // A hold-off of the longest kind began within an hour, and its changes within the one before.
-        let since = now.checked_sub(2 * PACE_WINDOW).unwrap_or(Timestamp::UNIX_EPOCH);
-        let reloads = if free == 0 { Ok(HashMap::new()) } else { self.ledger.reloads_since(since) };
-        let reloads = reloads.unwrap_or_else(|error| {
-            tracing::error!(problem = %error.problem(), "the ledger cannot be read");
-            HashMap::new()
-        });
-        // Of a clock that was set back nobody knows how long ago it was.
-        let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
-        let pace = |(site, reloads): (String, Vec<(Timestamp, bool)>)| {
-            let reloads = reloads.into_iter().map(|(at, held_off)| (age(at), held_off));
-            Some((site, Pace::after(reloads, Instant::now(), free)?))
-        };
-        reloads.into_iter().filter_map(pace).collect()
     }
 
     fn tell_who_reports(&mut self) {
@@ -140,7 +170,7 @@ impl Daemon {
         self.servers.half_told = !self.servers.are_known();
         if self.servers.half_told {
             // Those that are recorded and not seen yet are not gone for that.
-            reporting.extend(self.recorded().into_keys().filter(is_other));
+            reporting.extend(recorded(&self.ledger).into_keys().filter(is_other));
         }
         if let Err(error) = self.ledger.report_only(&reporting, Timestamp::now()) {
             tracing::error!(problem = %error.problem(), "which sites report cannot be written down");

@@ -65,7 +65,7 @@ pub fn own_user() -> u32 {
 /// A user as people know him: name and number, or the number alone.
 pub fn user_words(user: u32) -> String {
     match User::from_uid(Uid::from_raw(user)) {
-        Ok(Some(found)) => format!("{} (user {user})", crate::problem::printable(&found.name, 64)),
+        Ok(Some(found)) => format!("{} (user {user})", found.name),
         Ok(None) | Err(_) => format!("user {user}"),
     }
 }

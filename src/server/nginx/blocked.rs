@@ -87,7 +87,9 @@ fn obstacle(file: &Opened) -> Option<Blocked> {
 
 fn blocked(file: &Opened, what: &str, owner: Option<u32>) -> Blocked {
     let path = printable(&file.path.display().to_string(), 300);
-    let owner = owner.map(|owner| format!(" of {}", platform::user_words(owner))).unwrap_or_default();
+    let owner = owner
+        .map(|owner| format!(" of {}", printable(&platform::user_words(owner), 100)))
+        .unwrap_or_default();
     let site = match &file.site {
         Some(site) => format!(" of {}", printable(site, 100)),
         None => String::new(),

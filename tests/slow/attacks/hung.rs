@@ -121,7 +121,7 @@ macro_rules! hung_test {
     };
 }
 
-hung_test! { #[ignore = "finding 4"] a_mount_that_hangs_stops_no_other_site, || {
+hung_test! { a_mount_that_hangs_stops_no_other_site, || {
     let (mut host, mounts) = scene();
     host.start_agent_and_settle();
     for mount in &mounts {
@@ -134,7 +134,7 @@ hung_test! { #[ignore = "finding 4"] a_mount_that_hangs_stops_no_other_site, || 
     host.stop_agent();
 }}
 
-hung_test! { #[ignore = "finding 4"] a_start_while_a_mount_hangs_serves_the_others, || {
+hung_test! { a_start_while_a_mount_hangs_serves_the_others, || {
     let (mut host, mounts) = scene();
     for mount in &mounts {
         mount.hang();
@@ -146,7 +146,7 @@ hung_test! { #[ignore = "finding 4"] a_start_while_a_mount_hangs_serves_the_othe
     host.stop_agent();
 }}
 
-hung_test! { #[ignore = "finding 4"] an_agent_ends_while_a_mount_hangs, || {
+hung_test! { an_agent_ends_while_a_mount_hangs, || {
     let (mut host, mounts) = scene();
     host.start_agent_and_settle();
     for mount in &mounts {
@@ -157,7 +157,7 @@ hung_test! { #[ignore = "finding 4"] an_agent_ends_while_a_mount_hangs, || {
     host.wait_for_agents_end();
 }}
 
-hung_test! { #[ignore = "finding 4"] commands_by_hand_end_while_a_mount_hangs, || {
+hung_test! { commands_by_hand_end_while_a_mount_hangs, || {
     let (mut host, mounts) = scene();
     for mount in &mounts {
         mount.hang();
