@@ -117,7 +117,7 @@ impl Scene {
         };
         let test = matches!(trick, Trick::TitleAndConfig | Trick::Globals);
         let text = format!(
-            "state_dir = {:?}\n[server.nginx]\nkind = \"nginx\"\ndiscover = true\npre_check = {test}\n{line}\n",
+            "state_dir = {:?}\n[limits]\nchanges_free = 0\n[server.nginx]\nkind = \"nginx\"\ndiscover = true\npre_check = {test}\n{line}\n",
             self.host.state_dir()
         );
         fs::write(self.host.config_path(), text).unwrap();
