@@ -300,7 +300,6 @@ fn play(staged: bool) {
 }
 
 #[test]
-#[ignore = "findings 1 and 4"]
 fn with_stage_tenants_stop_no_neighbour() {
     if has_for("tenants' tricks", "bindfs") {
         alone(concat!(module_path!(), "::with_stage_tenants_stop_no_neighbour"), || play(true));
@@ -308,7 +307,6 @@ fn with_stage_tenants_stop_no_neighbour() {
 }
 
 #[test]
-#[ignore = "findings 1 and 2"]
 fn without_stage_tenants_stop_no_neighbour() {
     alone(concat!(module_path!(), "::without_stage_tenants_stop_no_neighbour"), || play(false));
 }
