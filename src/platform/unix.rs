@@ -46,6 +46,12 @@ pub const HAS_IIS: bool = false;
 /// What to do where this user may not.
 pub const AS_WHOM: &str = "run it as root, or as certhook's user";
 
+/// How long this thread has worked: it does not grow while the thread waits.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Where the configuration stands unless somebody says otherwise.
 pub fn default_config() -> PathBuf {
     PathBuf::from("/etc/certhook/certhook.toml")
