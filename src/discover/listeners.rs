@@ -9,6 +9,7 @@ use super::levels::{Kind, Levels};
 use super::listen::{Listen, Socket};
 use super::names::Names;
 use crate::config::{Address, Endpoint};
+use crate::files;
 
 /// Sockets of all servers, and names on all sockets.
 const MOST: usize = 1_000_000;
@@ -146,15 +147,16 @@ impl Listener {
     }
 }
 
+const MOST_HOSTNAME: u64 = 4096;
+
 pub(super) const HOSTNAME: &str = "$hostname";
 
 /// What nginx puts for `$hostname`.
 pub(super) fn hostname_if_named(names: &[String]) -> String {
     match names.iter().any(|name| name == HOSTNAME) {
-        true => std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
+        true => files::read_beside_writers(Path::new("/proc/sys/kernel/hostname"), MOST_HOSTNAME)
+            .map(|content| String::from_utf8_lossy(&content.bytes).trim().to_ascii_lowercase())
+            .unwrap_or_default(),
         false => String::new(),
     }
 }
