@@ -184,12 +184,16 @@ impl Daemon {
                 Entry::new(Timestamp::now(), &key, "well")
             }
         };
-        let ledger = Arc::clone(&self.ledger);
-        self.notes.spawn_blocking(move || {
-            if let Err(error) = ledger.note(&entry) {
-                tracing::error!(problem = %error.problem(), "the history cannot be written");
-            }
-        });
+        if self.unwritten.add(entry) {
+            let (unwritten, ledger) = (self.unwritten.clone(), Arc::clone(&self.ledger));
+            self.notes.spawn_blocking(move || {
+                unwritten.work_off(|entry| {
+                    if let Err(error) = ledger.note(&entry) {
+                        tracing::error!(problem = %error.problem(), "the history cannot be written");
+                    }
+                });
+            });
+        }
     }
 
     fn log(&self, event: &Event) {
