@@ -6,6 +6,7 @@ mod backlog;
 mod claim;
 mod follow;
 mod give;
+mod hanging;
 mod perform;
 mod prune;
 mod record;

@@ -49,6 +49,8 @@ mod renewal;
 mod secrets;
 #[path = "proofs/service.rs"]
 mod service;
+#[path = "proofs/threads.rs"]
+mod threads;
 #[path = "proofs/way.rs"]
 mod way;
 #[path = "proofs/wire.rs"]

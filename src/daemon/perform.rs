@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use tokio::time::timeout;
-
 use super::follow::News;
+use super::hanging::ended_or_hangs;
 use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
 use crate::agent::{self, Action, Event, Seen, SiteId, State};
 use crate::courier::Order;
@@ -128,7 +127,7 @@ impl Daemon {
         });
         tokio::spawn(async move {
             if let Some(reading) = reading {
-                let _ = timeout(HANGS, reading).await;
+                ended_or_hangs(reading, HANGS).await;
             }
             let _ = ended.send(News::Looked);
         });
