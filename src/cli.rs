@@ -192,8 +192,18 @@ fn perform(verb: Verb, config: Config) -> Outcome {
     })
 }
 
+/// Threads for what waits for a disk, a lock or another program. None of these can use up all: 4 looks at files and 16
+/// that hang (daemon/hanging.rs), 8 lookups of names (probe/connect.rs), one thread each for notes, records, what
+/// follows a record, and pruning, 3 of metrics and alerts, and up to 4 for each server. What is beyond that, such as
+/// files that just changed, waits for a thread.
+const MOST_BLOCKING_THREADS: usize = 64;
+
 fn in_runtime(work: impl Future<Output = Result>) -> Outcome {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(MOST_BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("the runtime cannot be started: {error}"));

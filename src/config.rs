@@ -339,7 +339,9 @@ impl Config {
 /// The file's text; it may be a pipe, and is not read for ever.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    #[expect(clippy::disallowed_methods, reason = "`--config /dev/stdin` waits for who writes it")]
+    let file = std::fs::File::open(path)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MOST_BYTES {
         return Err(std::io::Error::other(format!("it is larger than {} MB", MOST_BYTES >> 20)));
     }

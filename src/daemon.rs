@@ -2,9 +2,11 @@
 //! performs what the agent says. Each action is a task whose result comes back as an event.
 
 mod acting;
+mod backlog;
 mod claim;
 mod follow;
 mod give;
+mod hanging;
 mod perform;
 mod prune;
 mod record;
@@ -31,7 +33,7 @@ use crate::agent::{Agent, Cause, Event, ServerSetup, SiteId, Tuning};
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::courier::Order;
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use crate::outlets::Shared;
 use crate::platform::{Manager, RereadSignal, StopSignals};
 use crate::problem::Problem;
@@ -39,6 +41,7 @@ use crate::roster;
 use crate::status::Status;
 use crate::watch::{Hint, Keeper, Topic};
 use acting::Acting;
+use backlog::Backlog;
 use claim::Claim;
 pub use claim::try_lock;
 use follow::{News, Servers};
@@ -175,6 +178,8 @@ struct Daemon {
     urgent_probes: Turns,
     /// Writes to the ledger that nobody waits for, but the end.
     notes: JoinSet<()>,
+    /// What they are to write.
+    unwritten: Backlog<Entry>,
     waiters: Waiters,
     manager: Manager,
     acting: Acting,
@@ -227,6 +232,7 @@ impl Daemon {
             probes: Turns::new(PROBES_AT_ONCE),
             urgent_probes: Turns::new(PROBES_AT_ONCE),
             notes: JoinSet::new(),
+            unwritten: Backlog::default(),
             waiters: Waiters::default(),
             manager: Manager::default(),
             acting: Acting::default(),

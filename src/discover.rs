@@ -124,8 +124,14 @@ pub use opened::Opened;
 /// may not be listed has no match.
 pub fn matching(pattern: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let mut globber = glob::Globber::default();
-    let found = globber.find(&pattern.display().to_string()).map(|found| found.to_vec());
-    (found.unwrap_or_default(), globber.folders)
+    let found = match globber.find(&pattern.display().to_string()) {
+        Ok(found) => found.to_vec(),
+        Err(error) => {
+            tracing::warn!(pattern = %printable(&pattern.display().to_string(), 500), %error, "a pattern has no match");
+            Vec::new()
+        }
+    };
+    (found, globber.folders)
 }
 
 #[cfg(test)]

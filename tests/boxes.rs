@@ -1,6 +1,8 @@
 //! The packages, in booted Debians: what they install, what they leave, and certhook's whole job in its sandbox.
 //! `make lifecycle` builds the packages and runs this.
 
+#![allow(clippy::disallowed_methods, reason = "what it reads is its own")]
+
 #[path = "boxes/certbot.rs"]
 mod certbot;
 #[path = "boxes/host.rs"]

@@ -1,5 +1,6 @@
 //! The slower proofs: hundreds of renewals, kills at random, power cuts, other people's tools.
 
+#![allow(clippy::disallowed_methods, reason = "what it reads is its own")]
 #![allow(dead_code, reason = "the ground is shared with the quicker proofs")]
 
 #[path = "slow/attacks.rs"]

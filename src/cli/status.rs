@@ -1,6 +1,5 @@
 //! `certhook status`
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +27,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
 
 /// Whether this user may not read the configuration, and there is a status socket to ask instead.
 pub(super) fn may_ask_outward(config: &Path) -> bool {
-    let is_closed = File::open(config).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let is_closed =
+        platform::open_to_read(config).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     is_closed && socket().is_some()
 }
 

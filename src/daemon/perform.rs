@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use tokio::time::timeout;
-
 use super::follow::News;
+use super::hanging::ended_or_hangs;
 use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
 use crate::agent::{self, Action, Cause, Event, NOT_READ, Seen, SiteId, State};
 use crate::courier::Order;
@@ -153,7 +152,7 @@ impl Daemon {
         });
         tokio::spawn(async move {
             if let Some(reading) = reading {
-                let _ = timeout(HANGS, reading).await;
+                ended_or_hangs(reading, HANGS).await;
             }
             let _ = ended.send(News::Looked);
         });
@@ -220,12 +219,16 @@ impl Daemon {
                 Entry::new(Timestamp::now(), &key, "well")
             }
         };
-        let ledger = Arc::clone(&self.ledger);
-        self.notes.spawn_blocking(move || {
-            if let Err(error) = ledger.note(&entry) {
-                tracing::error!(problem = %error.problem(), "the history cannot be written");
-            }
-        });
+        if self.unwritten.add(entry) {
+            let (unwritten, ledger) = (self.unwritten.clone(), Arc::clone(&self.ledger));
+            self.notes.spawn_blocking(move || {
+                unwritten.work_off(|entry| {
+                    if let Err(error) = ledger.note(&entry) {
+                        tracing::error!(problem = %error.problem(), "the history cannot be written");
+                    }
+                });
+            });
+        }
     }
 
     fn log(&self, event: &Event) {

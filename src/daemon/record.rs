@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::acting::Hold;
+use super::backlog::Backlog;
 use super::give::retire;
 use super::{Daemon, wall};
 use crate::agent::{self, Event, Installed, Recorded, ServerId, SiteId};
@@ -19,9 +20,9 @@ use crate::status::display_name;
 /// Written in one step at most; the next ones need not wait for ever.
 const TOGETHER: usize = 256;
 
-/// What waits to be written down, and whether somebody writes.
+/// What waits to be written down, and whether somebody writes; and what is to be done then.
 #[derive(Clone, Default)]
-pub(super) struct Records(Arc<Mutex<(Vec<ToWrite>, bool)>>);
+pub(super) struct Records(Arc<Mutex<(Vec<ToWrite>, bool)>>, Backlog<ToWrite>);
 
 struct ToWrite {
     id: SiteId,
@@ -98,10 +99,12 @@ impl Daemon {
                         let recorded = outcome.is_ok();
                         // The loop is gone only when certhook ends.
                         let _ = results.send(Event::Recorded(entry.id, outcome));
-                        if recorded && entry.after.is_something() {
-                            // It may wait for a reload, which others' records do not.
+                        // It may wait for a reload, which others' records do not; the reload, for a thread.
+                        if recorded && entry.after.is_something() && records.1.add(entry) {
+                            let after = records.1.clone();
                             runtime.spawn_blocking(move || {
-                                entry.after.perform(&entry.installation, entry.acting);
+                                after
+                                    .work_off(|entry| entry.after.perform(&entry.installation, entry.acting));
                             });
                         }
                     }

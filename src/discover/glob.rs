@@ -6,20 +6,82 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
+
+use crate::platform;
+use crate::problem::printable;
 
 /// So many names are looked at for all patterns together: whoever includes `/*/*/*/*` shall not stop certhook.
 const MOST_NAMES: usize = 1_000_000;
+/// So long a thread may work for all patterns together: a name in /proc costs twenty times what one on a disk does.
+/// Thirty thousand sites by a pattern take a tenth of it. A slow disk does not count: the thread waits for it.
+const MOST_TIME: Duration = Duration::from_secs(2);
+/// The clock is read once in so many steps.
+const STEPS: u32 = 64;
 
 /// Whether this system's paths have `\` between their parts.
 const WINDOWS: bool = std::path::MAIN_SEPARATOR == '\\';
 
 /// Why a pattern's matches could not be found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum GlobError {
     /// A folder that this user may not list; nginx's may.
+    #[error("the folder {} cannot be listed: {}", printable(&.0.display().to_string(), 500), .1)]
     Unlisted(PathBuf, String),
     /// More than [`MOST_NAMES`].
+    #[error("too many names are looked at")]
     TooMany,
+    /// More than [`MOST_TIME`].
+    #[error("it takes too long to look for its files")]
+    TooLong,
+}
+
+/// What the patterns of one reading may still cost.
+pub(super) struct Budget {
+    names: usize,
+    time: Duration,
+    /// The time that this thread has worked.
+    clock: fn() -> Duration,
+    read_at: Duration,
+    steps: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::by(platform::thread_time)
+    }
+}
+
+impl Budget {
+    pub fn by(clock: fn() -> Duration) -> Self {
+        Self { names: MOST_NAMES, time: MOST_TIME, clock, read_at: Duration::ZERO, steps: 0 }
+    }
+
+    /// What is done from here on counts.
+    pub fn begin(&mut self) {
+        self.read_at = (self.clock)();
+    }
+
+    /// Counts what was done since it began.
+    ///
+    /// # Errors
+    /// There is no time left.
+    pub fn charge(&mut self) -> Result<(), GlobError> {
+        let spent = (self.clock)().saturating_sub(self.read_at);
+        self.read_at += spent;
+        self.time = self.time.saturating_sub(spent);
+        if self.time.is_zero() { Err(GlobError::TooLong) } else { Ok(()) }
+    }
+
+    fn step(&mut self) -> Result<(), GlobError> {
+        self.steps = (self.steps + 1) % STEPS;
+        if self.steps == 0 { self.charge() } else { Ok(()) }
+    }
+
+    fn name(&mut self) -> Result<(), GlobError> {
+        self.names = self.names.checked_sub(1).ok_or(GlobError::TooMany)?;
+        self.step()
+    }
 }
 
 /// Finds names, and remembers what it has listed: the same snippet may be included ten thousand times.
@@ -27,7 +89,7 @@ pub(super) enum GlobError {
 pub(super) struct Globber {
     found: HashMap<String, Rc<Vec<PathBuf>>>,
     names: HashMap<PathBuf, Rc<Vec<OsString>>>,
-    listed: usize,
+    pub budget: Budget,
     noted: HashSet<PathBuf>,
     /// Every folder that was listed, or would have been if it were there.
     pub folders: Vec<PathBuf>,
@@ -39,17 +101,24 @@ pub(super) fn is_pattern(text: &str) -> bool {
 }
 
 impl Globber {
+    pub fn within(budget: Budget) -> Self {
+        Self { budget, ..Self::default() }
+    }
+
     /// Every path that matches the absolute `pattern`, in order.
     pub fn find(&mut self, pattern: &str) -> Result<Rc<Vec<PathBuf>>, GlobError> {
         if let Some(known) = self.found.get(pattern) {
             return Ok(Rc::clone(known));
         }
+        self.budget.begin();
+        self.budget.charge()?;
         let (root, parts) = parts(pattern, WINDOWS);
         let mut paths = vec![root];
         let mut listed = false;
         for part in parts {
             let mut next = Vec::new();
             for path in paths {
+                self.budget.step()?;
                 if !is_pattern(part) {
                     let below = path.join(if WINDOWS { part.to_owned() } else { part.replace('\\', "") });
                     if std::fs::symlink_metadata(&below).is_ok() {
@@ -61,9 +130,12 @@ impl Globber {
                     continue;
                 }
                 let names = self.names(&path)?;
-                let fitting =
-                    names.iter().filter(|name| matches(part.as_bytes(), name.as_encoded_bytes(), !WINDOWS));
-                next.extend(fitting.map(|name| path.join(name)));
+                for name in names.iter() {
+                    self.budget.step()?;
+                    if matches(part.as_bytes(), name.as_encoded_bytes(), !WINDOWS) {
+                        next.push(path.join(name));
+                    }
+                }
             }
             paths = next;
             listed |= is_pattern(part);
@@ -98,10 +170,7 @@ impl Globber {
         match std::fs::read_dir(folder) {
             Ok(entries) => {
                 for entry in entries.flatten() {
-                    self.listed += 1;
-                    if self.listed > MOST_NAMES {
-                        return Err(GlobError::TooMany);
-                    }
+                    self.budget.name()?;
                     names.push(entry.file_name());
                 }
             }

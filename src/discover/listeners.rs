@@ -9,9 +9,12 @@ use super::levels::{Kind, Levels};
 use super::listen::{Listen, Socket};
 use super::names::Names;
 use crate::config::{Address, Endpoint};
+use crate::files;
 
-/// Sockets of all servers, and names on all sockets: a range of ports multiplies both.
+/// Sockets of all servers, and names on all sockets.
 const MOST: usize = 1_000_000;
+/// As many of them may come of ranges of ports, which multiply them: some ranges of thousands do.
+const MOST_OF_RANGES: usize = 100_000;
 
 /// One socket, with all its servers.
 pub(super) struct Listener {
@@ -32,8 +35,8 @@ pub(super) struct Listener {
 pub(super) struct Listeners {
     pub all: Vec<Listener>,
     pub of: Vec<Vec<usize>>,
-    /// There were more than can be looked at.
-    pub too_many: bool,
+    /// The first `listen` of which not every socket is looked at: there are too many.
+    pub too_many: Option<Place>,
     exact: HashSet<SocketAddr>,
 }
 
@@ -48,7 +51,7 @@ impl Listeners {
     pub fn of(levels: &Levels) -> Self {
         let mut found = Self::default();
         let mut known: HashMap<(Kind, Socket, bool), usize> = HashMap::new();
-        let mut left = MOST;
+        let (mut left, mut left_of_ranges) = (MOST, MOST_OF_RANGES);
         for (index, server) in levels.servers.iter().enumerate() {
             let implied = [Listen::implied(server.place.clone())];
             let listens = match (server.listens.is_empty(), server.kind) {
@@ -60,13 +63,13 @@ impl Listeners {
             let mut seen = HashSet::new();
             for listen in listens {
                 let datagrams = listen.quic || listen.udp;
+                let left = if listen.ports.len() > 1 { &mut left_of_ranges } else { &mut left };
                 for socket in listen.sockets() {
-                    let cost = 1 + server.names.len();
-                    if left < cost {
-                        found.too_many = true;
+                    let Some(rest) = left.checked_sub(1 + server.names.len()) else {
+                        found.too_many.get_or_insert_with(|| listen.place.clone());
                         break;
-                    }
-                    left -= cost;
+                    };
+                    *left = rest;
                     let at = *known.entry((server.kind, socket.clone(), datagrams)).or_insert_with(|| {
                         found.all.push(Listener {
                             place: listen.place.clone(),
@@ -144,15 +147,16 @@ impl Listener {
     }
 }
 
+const MOST_HOSTNAME: u64 = 4096;
+
 pub(super) const HOSTNAME: &str = "$hostname";
 
 /// What nginx puts for `$hostname`.
 pub(super) fn hostname_if_named(names: &[String]) -> String {
     match names.iter().any(|name| name == HOSTNAME) {
-        true => std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
+        true => files::read_beside_writers(Path::new("/proc/sys/kernel/hostname"), MOST_HOSTNAME)
+            .map(|content| String::from_utf8_lossy(&content.bytes).trim().to_ascii_lowercase())
+            .unwrap_or_default(),
         false => String::new(),
     }
 }

@@ -35,11 +35,13 @@ pub(super) fn found(mut levels: Levels) -> Found {
     if let Some(problem) = builder.problem.take() {
         levels.problem(|| problem);
     }
-    if listeners.too_many {
+    if let Some(place) = &listeners.too_many {
         levels.problem(|| {
             Problem::new(
                 "nginx_unread",
-                "nginx's configuration has more listeners and names than can be looked at",
+                format!(
+                    "nginx's configuration has more listeners and names than can be looked at in {place}"
+                ),
                 "name the sites in certhook's own configuration",
             )
         });

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::glob::{GlobError, Globber, is_pattern};
+use super::glob::{Budget, GlobError, Globber, is_pattern};
 use super::levels::{Block, Levels};
 use super::lexer::{Fault, Lexer, Token};
 use super::{Instance, Place};
@@ -25,6 +25,11 @@ const TOO_MUCH: &str = "name the sites in certhook's own configuration";
 
 /// Reads everything that `instance` names.
 pub(super) fn read(instance: &Instance) -> Levels {
+    read_within(Budget::default(), instance)
+}
+
+/// As [`read`], with a budget for the patterns.
+pub(super) fn read_within(budget: Budget, instance: &Instance) -> Levels {
     let folder = instance.config.parent().unwrap_or(Path::new("/")).to_owned();
     let mut reader = Reader {
         levels: Levels::new(folder.clone(), instance.prefix.clone()),
@@ -32,7 +37,7 @@ pub(super) fn read(instance: &Instance) -> Levels {
         files: Vec::new(),
         blocks: vec![Block::Main],
         contents: HashMap::new(),
-        globber: Globber::default(),
+        globber: Globber::within(budget),
         known: HashSet::new(),
         left: MOST_BYTES,
     };
@@ -178,18 +183,19 @@ impl Reader {
             self.open(&path, Some(at));
             return Ok(());
         }
-        match self.globber.find(&path.to_string_lossy()) {
+        let pattern = path.to_string_lossy();
+        match self.globber.find(&pattern) {
             Ok(paths) => {
                 if let Some(file) = self.files.last_mut() {
                     file.pending = Pending { paths, next: 0 };
                 }
             }
-            Err(GlobError::Unlisted(folder, why)) => {
-                let what = format!("the folder {} cannot be listed: {why}", shown(&folder));
-                self.unread(&what, Some(at), "let certhook's user list it");
+            Err(error @ GlobError::Unlisted(..)) => {
+                self.unread(&error.to_string(), Some(at), "let certhook's user list it");
             }
-            Err(GlobError::TooMany) => {
-                self.unread("too many names are looked at for a pattern", Some(at), TOO_MUCH);
+            Err(error @ (GlobError::TooMany | GlobError::TooLong)) => {
+                let what = format!("the pattern {}: {error}", printable(&pattern, 500));
+                self.unread(&what, Some(at), TOO_MUCH);
             }
         }
         Ok(())
@@ -215,20 +221,13 @@ impl Reader {
         }
         let bytes = match self.contents.get(path) {
             Some(bytes) => Rc::clone(bytes),
-            None => match bytes_of(path) {
-                Ok(bytes) => Rc::clone(self.contents.entry(path.to_owned()).or_insert(bytes)),
-                Err(Unread::Refused(why)) => {
-                    let what = format!("{} {why}", shown(path));
-                    return self.levels.problem(|| refused(&what, from.map(|at| (&*at.file, at.end))));
+            None => {
+                self.globber.budget.begin();
+                match bytes_of(path) {
+                    Ok(bytes) => Rc::clone(self.contents.entry(path.to_owned()).or_insert(bytes)),
+                    Err(why) => return self.not_opened(path, from, why),
                 }
-                Err(Unread::Unable(why)) => {
-                    return self.unread(
-                        &format!("{} {why}", shown(path)),
-                        from,
-                        "let certhook's user read it",
-                    );
-                }
-            },
+            }
         };
         let Some(left) = self.left.checked_sub(bytes.len().max(LEAST_COUNTED)) else {
             self.files.clear();
@@ -237,6 +236,24 @@ impl Reader {
         };
         self.left = left;
         self.push(path, bytes);
+    }
+
+    /// Its time counts for the pattern that found it: bytes are counted of files that are read alone.
+    fn not_opened(&mut self, path: &Path, from: Option<&At>, why: Unread) {
+        match why {
+            Unread::Refused(why) => {
+                let what = format!("{} {why}", shown(path));
+                self.levels.problem(|| refused(&what, from.map(|at| (&*at.file, at.end))));
+            }
+            Unread::Unable(why) => {
+                self.unread(&format!("{} {why}", shown(path)), from, "let certhook's user read it");
+            }
+        }
+        if self.globber.budget.charge().is_err()
+            && let Some(file) = self.files.last_mut()
+        {
+            file.pending = Pending::default();
+        }
     }
 
     fn push(&mut self, path: &Path, bytes: Rc<[u8]>) {

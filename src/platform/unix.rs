@@ -46,6 +46,12 @@ pub const HAS_IIS: bool = false;
 /// What to do where this user may not.
 pub const AS_WHOM: &str = "run it as root, or as certhook's user";
 
+/// How long this thread has worked: it does not grow while the thread waits.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Where the configuration stands unless somebody says otherwise.
 pub fn default_config() -> PathBuf {
     PathBuf::from("/etc/certhook/certhook.toml")
@@ -60,6 +66,7 @@ pub fn default_state_dir() -> PathBuf {
 ///
 /// # Errors
 /// The system's.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
@@ -131,6 +138,7 @@ pub fn as_owner_of<T>(folder: &Path, work: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 /// The system's.
+#[expect(clippy::disallowed_methods, reason = "the folder is certhook's own")]
 pub fn open_private(path: &Path) -> io::Result<File> {
     as_owner_of(above(path), || {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
@@ -141,6 +149,7 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// The system's; something is there, be it a link, is one of them.
+#[expect(clippy::disallowed_methods, reason = "a new file is no pipe")]
 pub fn create_new(path: &Path, private: bool) -> io::Result<File> {
     let mode = if private { 0o600 } else { 0o644 };
     let file =
@@ -165,6 +174,7 @@ pub fn lock_folder(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a folder alone is opened")]
 fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
@@ -206,6 +216,7 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
+#[expect(clippy::disallowed_methods, reason = "a folder of certhook's own")]
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -224,6 +235,7 @@ pub fn sync_open_folder(folder: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's: only the file's owner and root may.
+#[expect(clippy::disallowed_methods, reason = "it waits for nobody, and reads nothing")]
 pub fn touch(path: &Path, device: u64, inode: u64) -> io::Result<bool> {
     let is_expected = |file: &File| -> io::Result<bool> {
         let found = file.metadata()?;

@@ -48,6 +48,11 @@ pub const HAS_IIS: bool = true;
 /// What to do where this user may not.
 pub const AS_WHOM: &str = "run it in an elevated prompt";
 
+/// Nothing: it is not asked here, where patterns stand in certhook's own configuration alone.
+pub fn thread_time() -> std::time::Duration {
+    std::time::Duration::ZERO
+}
+
 /// Where the configuration stands unless somebody says otherwise.
 pub fn default_config() -> PathBuf {
     program_data().join("certhook.toml")

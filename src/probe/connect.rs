@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 
 use crate::config::{Address, Endpoint};
 use crate::platform;
@@ -17,7 +18,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>, Vec<u8>)> {
     let (stream, ends): (Box<dyn Stream>, _) = match &endpoint.address {
         Address::Tcp(address) => {
-            let stream = TcpStream::connect(address.as_str()).await?;
+            let stream = TcpStream::connect(&addresses(address).await?[..]).await?;
             // Small messages, and the caller waits for each.
             let _ = stream.set_nodelay(true);
             let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
@@ -27,6 +28,25 @@ pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>,
     };
     let greeting = if endpoint.proxy_protocol { header(ends).into_bytes() } else { Vec::new() };
     Ok((stream, greeting))
+}
+
+/// Names that are looked up at once. Each takes a thread until the resolver answers, also when nobody waits any more.
+static LOOKUPS: Semaphore = Semaphore::const_new(8);
+
+/// An address is its own; a name has those that the system knows.
+async fn addresses(address: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    // Nobody closes it.
+    let permit = LOOKUPS.acquire().await;
+    let address = address.to_owned();
+    let looking = tokio::spawn(async move {
+        let found = lookup_host(address).await.map(Iterator::collect);
+        drop(permit);
+        found
+    });
+    looking.await.map_err(io::Error::other)?
 }
 
 /// The PROXY protocol's header, version 1: the connection speaks for itself.

@@ -107,7 +107,7 @@ fn dependencies_point_inward() {
         ("stage", &["certificate", "config", "files", "inspect", "platform", "problem"]),
         ("roster", &["config", "discover", "stage"]),
         ("watch", &["agent", "platform", "problem"]),
-        ("discover", &["config", "platform", "problem"]),
+        ("discover", &["config", "files", "platform", "problem"]),
         (
             "server",
             &["certificate", "command", "config", "crash", "discover", "files", "platform", "problem"],

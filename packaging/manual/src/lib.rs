@@ -3,6 +3,7 @@
 //! the texts beside this file.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what it reads is its own"))]
 
 mod page;
 mod sample;

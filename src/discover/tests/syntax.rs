@@ -1,8 +1,11 @@
 //! Words, files and patterns.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use super::super::glob::{matches, parts};
+use super::super::glob::{Budget, matches, parts};
 use super::super::lexer::{Lexer, Token};
 use super::*;
 
@@ -164,7 +167,11 @@ fn bounds() {
     let many: Vec<String> =
         (0..9).map(|n| server("a", &format!("listen 1-65535 ssl; server_name n{n};"))).collect();
     let many = super::found(&http(&many.iter().map(String::as_str).collect::<Vec<_>>()));
-    assert_eq!(many.problem.unwrap().code, "nginx_unread");
+    let problem = many.problem.unwrap();
+    assert_eq!(problem.code, "nginx_unread");
+    assert!(problem.message.contains("nginx.conf:3"), "{problem}");
+    let asks: usize = many.pairs.iter().map(|pair| pair.asks.len()).sum();
+    assert!((50_000..100_000).contains(&asks), "{asks}: a pair has what was looked at before");
     let files = Files::new(&[("nginx.conf", "include big; include null;")]);
     std::fs::write(files.path("big"), vec![b' '; (8 << 20) + 1]).unwrap();
     std::os::unix::fs::symlink("/dev/null", files.path("null")).unwrap();
@@ -174,6 +181,52 @@ fn bounds() {
     std::fs::remove_file(files.path("null")).unwrap();
     nix::unistd::mkfifo(&files.path("null"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(files.found().problem.unwrap().message.contains("not a regular file"));
+}
+
+#[test]
+fn a_range_of_thousands_of_ports_is_read_beside_other_listeners() {
+    let servers: Vec<String> = (0..3)
+        .map(|n| server("a", &format!("listen 10000-15000 ssl; listen 443 ssl; server_name n{n} m{n} o{n};")))
+        .collect();
+    let found = super::found(&http(&servers.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(found.problem, None);
+    assert_eq!(found.pairs[0].asks.len(), 5002);
+}
+
+/// A thread that works for a second whenever it is asked how long it has.
+fn slow_thread() -> Duration {
+    thread_local!(static WORKED: Cell<u64> = const { Cell::new(0) });
+    WORKED.set(WORKED.get() + 1);
+    Duration::from_secs(WORKED.get())
+}
+
+/// Also where each pattern is quick, and files that cannot be read count.
+#[test]
+fn patterns_that_take_too_long_are_told_of_and_the_rest_is_read() {
+    let site = server("a", "listen 443 ssl;");
+    let text = format!("http {{ include one/*;\ninclude two/*;\nserver {{ {site} }}\ninclude three/*;\n}}");
+    let files = Files::new(&[("nginx.conf", &text), ("one/x", ""), ("two/x", ""), ("three/x", "")]);
+    let read = |clock| {
+        let instance = Instance { config: files.path("nginx.conf"), prefix: "/".into(), globals: None };
+        pairs::found(reader::read_within(Budget::by(clock), &instance))
+    };
+    let found = read(slow_thread);
+    let problem = found.problem.expect("a problem");
+    let pattern = format!("the pattern {}", files.path("two/*").display());
+    assert_eq!(problem.code, "nginx_unread");
+    assert!(problem.message.contains(&pattern) && problem.message.contains("nginx.conf:2"), "{problem}");
+    assert_eq!((found.pairs.len(), found.files.len()), (1, 2), "{:?}", found.files);
+    let found = read(|| Duration::ZERO);
+    assert_eq!((found.problem, found.files.len()), (None, 4));
+
+    let name = |n| format!("one/y{n}");
+    for n in 0..9 {
+        std::fs::create_dir(files.path(&name(n))).unwrap();
+    }
+    std::fs::write(files.path("nginx.conf"), "include one/y*;").unwrap();
+    let found = read(slow_thread);
+    assert_eq!(found.problem.unwrap().code, "nginx_config", "a folder is no file");
+    assert!(found.files.len() < 4, "{:?}", found.files);
 }
 
 #[test]

@@ -94,6 +94,7 @@ async fn remove_dead(path: &Path) -> io::Result<()> {
 }
 
 /// The socket itself, whatever becomes of its path: a link in its place is not followed.
+#[expect(clippy::disallowed_methods, reason = "a path alone is opened")]
 fn open_socket(path: &Path) -> io::Result<File> {
     let made = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
     let found = made.metadata()?;

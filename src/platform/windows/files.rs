@@ -1,6 +1,7 @@
 //! Files and folders.
 
 #![allow(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "this is the one place")]
 
 use std::fs::{File, OpenOptions};
 use std::io;

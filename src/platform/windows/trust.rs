@@ -68,6 +68,7 @@ struct Looked {
 }
 
 /// Links not followed; `None` where it is gone, as what the service writes for a moment.
+#[expect(clippy::disallowed_methods, reason = "it looks, and reads nothing")]
 fn look(path: &Path) -> io::Result<Option<Looked>> {
     let opened = OpenOptions::new()
         .access_mode(READ_CONTROL | FILE_READ_ATTRIBUTES)

@@ -1,9 +1,11 @@
 //! What systemd knows of nginx, asked by `systemctl`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::ask::ask;
 use super::process::Master;
+use crate::files::{self, MOST_BYTES};
 
 /// For an answer of systemd's.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,8 +18,10 @@ pub(super) fn main_pid(unit: &str) -> Option<i32> {
 
 /// The unit that a master runs in, else the usual one.
 pub(super) fn unit_of(master: &Master) -> String {
-    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", master.pid)).unwrap_or_default();
-    unit_in(&groups).unwrap_or_else(|| usual_unit(&master.title.kind))
+    let groups = format!("/proc/{}/cgroup", master.pid);
+    let groups = files::read_beside_writers(Path::new(&groups), MOST_BYTES).map(|content| content.bytes);
+    unit_in(&String::from_utf8_lossy(groups.as_deref().map_or(&[][..], |bytes| bytes)))
+        .unwrap_or_else(|| usual_unit(&master.title.kind))
 }
 
 /// What a package calls its unit.

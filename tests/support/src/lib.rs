@@ -1,5 +1,6 @@
 //! What the tests and the demo stand on. nginx, and what plays it, are Unix's alone.
 
+#![allow(clippy::disallowed_methods, reason = "what it reads is its own")]
 #![cfg_attr(not(windows), forbid(unsafe_code))]
 
 pub mod ca;
