@@ -94,6 +94,7 @@ impl Host {
         // In place: owner, group and mode are the package's, and stay.
         std::fs::write(self.path("/etc/certhook/certhook.toml"), format!(
             "[portal]\nendpoint = {0:?}\nlogin = {0:?}\ntenant_id = {1:?}\nclient_id = {2:?}\nretry = \"100ms\"\n\
+             [limits]\nchanges_free = 0\nreports_per_day = 0\nshare = 0\n\
              [server.nginx]\ndiscover = true\n",
             portal.endpoint(),
             portal.tenant(),

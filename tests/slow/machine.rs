@@ -136,7 +136,7 @@ impl Mount {
         PathBuf::from(found.expect("it is mounted")[0])
     }
 
-    /// Unmounts it, when nobody uses it any more, and mounts it again.
+    /// Unmounts an image, when nobody here uses it any more, and mounts it again.
     pub fn again(&self) {
         self.unmount();
         self.mount();
@@ -144,14 +144,24 @@ impl Mount {
 
     /// As [`Mount::again`], with a check of an ext4 in between.
     pub fn check_and_mount_again(&self) {
+        run("sync", &["-f", self.at.to_str().unwrap()]).unwrap();
         self.unmount();
         // Its code tells that something was mended.
-        let _ = run("fsck.ext4", &["-p", self.how.last().unwrap()]);
+        let _ = run("fsck.ext4", &["-p", self.image()]);
         self.mount();
     }
 
+    /// Also replaces the image by a copy. Another test's mount namespace may hold a copy of this mount: the
+    /// old file system lives as long, and to mount its image would be to meet it again.
     fn unmount(&self) {
         wait_until("nobody uses it", || run("umount", &[self.at.to_str().unwrap()]).is_ok());
+        let copy = format!("{}.copy", self.image());
+        run("cp", &["--sparse=always", self.image(), &copy]).unwrap();
+        std::fs::rename(copy, self.image()).unwrap();
+    }
+
+    fn image(&self) -> &str {
+        self.how.last().expect("the file")
     }
 }
 
