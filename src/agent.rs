@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
@@ -248,7 +249,7 @@ pub struct Incomplete {
 }
 
 /// What one handshake showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     /// Who was asked.
     pub endpoint: String,
@@ -259,7 +260,7 @@ pub struct Sighting {
 }
 
 /// Why a handshake showed no leaf.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unseen {
     /// Nobody answered, or not in time.
     Unreachable(Problem),

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use x509_parser::prelude::X509Certificate;
 
 pub use chain::{Roots, ServedChain};
@@ -32,7 +33,7 @@ pub use thumbprint::Thumbprint;
 const MOST_CERTIFICATES: usize = 64;
 
 /// The SHA-256 of a certificate's DER bytes, shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
@@ -87,7 +88,7 @@ impl FromStr for Fingerprint {
 }
 
 /// The kind of the leaf's public key, as far as a handshake can ask for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyType {
     /// RSA of any size.
     Rsa,
@@ -98,7 +99,7 @@ pub enum KeyType {
 }
 
 /// What certhook wants to know of the server's own certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaf {
     /// SHA-256 of the DER bytes.
     pub fingerprint: Fingerprint,

@@ -20,7 +20,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::apart::Apart;
 use crate::config::Config;
+use crate::network;
 use crate::platform;
 use crate::problem::{Problem, printable};
 use crate::telemetry::{self, Format, Level};
@@ -73,6 +75,9 @@ enum Verb {
     ///
     /// A set is put in place only when it is whole and the portal's; a failure leaves the old one as it was.
     Fetch(fetch::Arguments),
+    /// The process that speaks to the network. Only `certhook run` and its like start it.
+    #[command(hide = true)]
+    Network,
     /// Make or remove the Windows service, or protect a password for it; elsewhere the package brings a service.
     Service(service::Arguments),
 }
@@ -135,8 +140,10 @@ pub fn run() -> ExitCode {
 fn obey(arguments: Arguments) -> u8 {
     let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
     telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
-    if let Verb::Service(options) = &arguments.verb {
-        return service::run(&arguments.config, options).code();
+    match &arguments.verb {
+        Verb::Service(options) => return service::run(&arguments.config, options).code(),
+        Verb::Network => return speak_to_the_network().code(),
+        _ => {}
     }
     let looks_only = matches!(arguments.verb, Verb::Discover(_) | Verb::Verify(_));
     let config = match Config::load(&arguments.config) {
@@ -188,8 +195,31 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             Verb::Fetch(options) => fetch::run(&config, &options).await,
             // It needs no configuration, and was done without.
             Verb::Service(options) => Ok(service::run(&config.path, &options)),
+            // It needs none either.
+            Verb::Network => Ok(speak_to_the_network()),
         }
     })
+}
+
+fn speak_to_the_network() -> Outcome {
+    match network::run() {
+        Ok(()) => Outcome::Well,
+        Err(problem) => {
+            complain(&problem.to_string());
+            Outcome::Unwell
+        }
+    }
+}
+
+/// The process that speaks to the network for this one. The agent always has one. A command has one where it has rights
+/// that its user has not, as in a unit; by hand, as root, it does all itself.
+fn second_process(is_agent: bool) -> std::result::Result<Option<Apart>, Problem> {
+    if !is_agent && !platform::has_lent_rights() {
+        return Ok(None);
+    }
+    let mut arguments = telemetry::arguments();
+    arguments.push("network".to_owned());
+    Apart::start(&arguments)
 }
 
 /// Threads for what waits for a disk, a lock or another program. None of these can use up all: 4 looks at files and 16

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::platform;
 use crate::problem::{Problem, printable};
 pub use endpoint::{Address, Ask, Endpoint};
@@ -66,7 +68,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// `[portal]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Portal {
     /// The API, without a slash at its end.
     pub endpoint: WebUrl,
@@ -76,7 +78,8 @@ pub struct Portal {
     pub tenant_id: String,
     /// The application.
     pub client_id: String,
-    /// Where the application's secret is.
+    /// Where the application's secret is; this host's alone.
+    #[serde(skip)]
     pub secret: SecretSource,
     /// The subscription's allowance, shared by all its hosts.
     pub requests_per_week: u32,

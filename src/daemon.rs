@@ -30,6 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
 use crate::agent::{Agent, Cause, Event, ServerSetup, SiteId, Tuning};
+use crate::apart::Apart;
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::courier::Order;
@@ -71,11 +72,11 @@ const LAST_ALERT: Duration = Duration::from_secs(8);
 /// For another pass to end before the agent starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the agent until a signal ends it.
+/// Runs the agent until a signal ends it, or until `apart`, which speaks to the network, has ended.
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn serve(config: Config) -> Result<(), Problem> {
+pub async fn serve(config: Config, apart: Option<Apart>) -> Result<(), Problem> {
     let (stop, reread) = (StopSignals::new().map_err(no_signals)?, RereadSignal::new().map_err(no_signals)?);
     let claim = Claim::take(&config.state_dir, LOCK_PATIENCE).await?;
     let (sender, calls) = mpsc::unbounded_channel();
@@ -84,7 +85,7 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
     let keeping = tokio::spawn(claim.keep(config.watch.poll, sender, ended));
     let mut orders = Orders { stop, reread: Some(reread), calls: Some(calls) };
     let shared = Arc::new(Shared::new(Timestamp::now()));
-    let mut daemon = Daemon::new(config, None, shared);
+    let mut daemon = Daemon::new(config, None, shared, apart);
     daemon.discover_first().await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), sites = daemon.sites.len(), "certhook runs");
     daemon.open_outlets(&outlets, None);
@@ -98,27 +99,35 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
     daemon.manager.stops();
     drop(end);
     let claim = keeping.await;
-    daemon.end().await;
+    let failed = daemon.end().await;
     drop(claim);
     tracing::info!("certhook ends");
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// One pass over everything, without an agent: it ends when all is at rest, or when `wait` is over.
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn pass(mut config: Config, lock: File, retry: bool, wait: Duration) -> Result<Status, Problem> {
+pub async fn pass(
+    mut config: Config,
+    lock: File,
+    (retry, wait): (bool, Duration),
+    apart: Option<Apart>,
+) -> Result<Status, Problem> {
     let mut orders = Orders { stop: StopSignals::new().map_err(no_signals)?, reread: None, calls: None };
     // An operator, or cron, says when: nothing is held off.
     config.limits.changes_free = 0;
-    let mut daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())));
+    let mut daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())), apart);
     daemon.discover_first().await;
     let mut outcome = daemon.sync_locally(retry, wait);
     daemon.turn(&mut orders).await;
     let status = outcome.try_recv();
-    daemon.end().await;
+    let failed = daemon.end().await;
     drop(lock);
+    if let Some(problem) = failed {
+        return Err(problem);
+    }
     let mut status = status.map_err(|_| {
         Problem::new(
             "interrupted",
@@ -194,11 +203,20 @@ struct Daemon {
     next: Option<Next>,
     /// Why the configuration's file is not what is gone by.
     config_problem: Option<Problem>,
+    /// Who speaks to the network, if it is not this process.
+    apart: Option<Apart>,
+    /// Why certhook cannot go on.
+    failed: Option<Problem>,
 }
 
 impl Daemon {
     /// Reports go out when the courier of an earlier configuration has ended.
-    fn new(config: Config, earlier: Option<oneshot::Receiver<()>>, shared: Arc<Shared>) -> Self {
+    fn new(
+        config: Config,
+        earlier: Option<oneshot::Receiver<()>>,
+        shared: Arc<Shared>,
+        apart: Option<Apart>,
+    ) -> Self {
         let ledger = Arc::new(Ledger::at(&config.state_dir));
         let setups: Vec<ServerSetup> = config.servers.iter().map(setup_of).collect();
         let tuning = Tuning {
@@ -221,7 +239,7 @@ impl Daemon {
             results,
             result_sender,
             news,
-            courier: courier(&config, &ledger, earlier, told),
+            courier: courier(&config, &ledger, apart.clone(), earlier, told),
             ledger,
             shared,
             changes: watch::Sender::new(0),
@@ -240,6 +258,8 @@ impl Daemon {
             pruning: Pruning::default(),
             next: None,
             config_problem: None,
+            apart,
+            failed: None,
             config: Arc::new(config),
         }
     }
@@ -276,6 +296,11 @@ impl Daemon {
             tokio::select! {
                 biased;
                 () = orders.stop.wait() => return None,
+                problem = ended(self.apart.as_ref()) => {
+                    tracing::error!(%problem, "certhook cannot go on");
+                    self.failed = Some(problem);
+                    return None;
+                }
                 () = hang_up(orders.reread.as_mut()) => self.reread(),
                 Some(event) = self.results.recv() => self.feed(event),
                 Some(hint) = self.hints.recv() => self.hinted(hint),
@@ -344,8 +369,8 @@ impl Daemon {
         }
     }
 
-    /// Lets what is under way come to a good end, within bounds.
-    async fn end(mut self) {
+    /// Lets what is under way come to a good end, within bounds. Why certhook could not go on, if that is so.
+    async fn end(mut self) -> Option<Problem> {
         drop(self.changes);
         let (courier, outlets) = (self.courier.take(), self.outlets.take());
         let sent = async {
@@ -379,6 +404,7 @@ impl Daemon {
             }
         };
         tokio::join!(sent, told, noted, acted);
+        self.failed
     }
 }
 
@@ -388,6 +414,14 @@ fn setup_of(server: &crate::config::Server) -> ServerSetup {
         min_interval: server.min_interval,
         max_draining: server.max_draining,
         staged: server.stage.is_some(),
+    }
+}
+
+/// Never, where all is done here.
+async fn ended(apart: Option<&Apart>) -> Problem {
+    match apart {
+        Some(apart) => apart.ended().await,
+        None => std::future::pending().await,
     }
 }
 

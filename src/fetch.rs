@@ -13,6 +13,7 @@ mod download;
 mod judge;
 mod names;
 mod place;
+mod remote;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,14 +25,15 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use crate::apart::Apart;
 use crate::certificate::{self, Hosts, Key, Leaf};
 use crate::files;
 use crate::portal;
 use crate::problem::{Problem, printable};
-use admit::Admission;
-use download::Downloader;
 use judge::Set;
 pub use names::folders;
+use remote::Downloads;
+pub use remote::{Desk, Task};
 
 /// The portal's end of a certificate and the certificate's own may differ by so much and mean the same.
 const SAME_END: SignedDuration = SignedDuration::from_hours(24);
@@ -92,7 +94,7 @@ impl Here {
 
 /// Fetches certificates. Its HTTP clients know no credentials.
 pub struct Fetcher {
-    downloader: Downloader,
+    downloads: Downloads,
     owner: Option<(u32, u32)>,
 }
 
@@ -100,12 +102,18 @@ impl Fetcher {
     /// `endpoint` is the portal's, whose links are followed; `timeout` is for one file, redirects and all; `owner`
     /// (user and group) gets folders and files.
     pub fn new(endpoint: &str, timeout: Duration, owner: Option<(u32, u32)>) -> Self {
-        Self { downloader: Downloader::new(Admission::of(endpoint), timeout), owner }
+        Self { downloads: Downloads::new(endpoint, timeout), owner }
+    }
+
+    /// Downloads in the second process, if there is one.
+    pub fn apart(mut self, apart: Option<&Apart>) -> Self {
+        self.downloads.apart = apart.cloned();
+        self
     }
 
     /// Lets go of the connections.
     pub fn rest(&self) {
-        self.downloader.rest();
+        self.downloads.rest();
     }
 
     /// Downloads the whole set, checks it, and puts it in place below `into`.
@@ -122,7 +130,7 @@ impl Fetcher {
         let folder = folder(into, &certificate.name)?;
         let mut got = Vec::new();
         for (file, link) in links(certificate, format)? {
-            got.push((file, self.downloader.get(link, file.what(), &certificate.name).await?));
+            got.push((file, self.downloads.get(link, file.what(), &certificate.name).await?));
         }
         let set = Set { certificate: certificate.clone(), got };
         let owner = self.owner;

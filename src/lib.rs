@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod alert;
+pub mod apart;
 pub mod certificate;
 pub mod cli;
 pub mod command;
@@ -30,6 +31,7 @@ pub mod files;
 pub mod inspect;
 pub mod ledger;
 pub mod metrics;
+pub mod network;
 pub mod outlets;
 pub mod platform;
 pub mod portal;

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
+use crate::apart::Apart;
 use crate::config::{Alert, Metrics, MetricsTo};
 use crate::control::{Call, Request};
 use crate::ledger::Ledger;
@@ -55,6 +56,8 @@ struct Source {
     calls: mpsc::UnboundedSender<Call>,
     ledger: Arc<Ledger>,
     shared: Arc<Shared>,
+    /// Who lets the metrics' callers in, if it is not this process.
+    apart: Option<Apart>,
 }
 
 impl Outlets {
@@ -65,9 +68,10 @@ impl Outlets {
         calls: mpsc::UnboundedSender<Call>,
         ledger: Arc<Ledger>,
         shared: Arc<Shared>,
+        apart: Option<Apart>,
     ) -> Self {
         shared.begin();
-        let source = Source { calls, ledger, shared };
+        let source = Source { calls, ledger, shared, apart };
         let teller = alert.map(Teller::new);
         let (file, listening) = match metrics.map(|metrics| &metrics.to) {
             None => (None, None),
@@ -93,6 +97,8 @@ impl Outlets {
         }
         if let Some(listening) = self.listening.take() {
             listening.abort();
+            // What it lets callers in by is closed before the next one opens.
+            let _ = listening.await;
         }
         if let Some(file) = self.file.take() {
             // What stays in the file would seem to be so still.

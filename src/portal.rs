@@ -5,17 +5,20 @@
 
 mod client;
 mod reading;
+mod remote;
 mod token;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::apart::{Apart, Kind};
 use crate::certificate::Hosts;
 use crate::config;
 use crate::problem::{Problem, printable};
@@ -23,6 +26,8 @@ use client::broken;
 pub use client::{Clients, mishap};
 #[doc(hidden)]
 pub use reading::Reading;
+use remote::{Call, ask};
+pub use remote::{Desk, Task, Word};
 use token::Tokens;
 pub use wire::{Certificate, Links};
 
@@ -36,7 +41,7 @@ const MANAGEMENT: &str = "https://management.core.windows.net";
 const KEY_VAULT: &str = "https://vault.azure.net";
 
 /// What follows a failed request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
     /// Try again, not before the time that the other side asked for.
     Again(Option<Duration>),
@@ -47,7 +52,7 @@ pub enum Next {
 }
 
 /// A request that did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What follows.
     pub next: Next,
@@ -71,17 +76,46 @@ pub fn after_status(status: u16, retry_after: Option<Duration>) -> Next {
 /// The client.
 pub struct Portal {
     config: config::Portal,
+    /// Where the requests are made; here if it is nowhere else.
+    apart: Option<Apart>,
+    secret: Secret,
     clients: Clients,
     tokens: Tokens,
     /// Those that the portal is given to reach the customer's Key Vault.
     vault_tokens: Tokens,
 }
 
+/// Where the client secret comes from.
+enum Secret {
+    /// The file that the configuration names, read at each use: it can be replaced while certhook runs.
+    File,
+    /// Who asked last gave it.
+    Given(Mutex<Result<SecretString, Problem>>),
+}
+
+impl Secret {
+    fn given() -> Self {
+        Self::Given(Mutex::new(Err(Problem::new("no_secret", "no client secret was given", "report it"))))
+    }
+
+    fn give(&self, secret: Result<SecretString, Problem>) {
+        if let Self::Given(given) = self {
+            *given.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+        }
+    }
+}
+
 impl Portal {
     /// A client for this configuration.
     pub fn new(config: config::Portal) -> Self {
         let clients = Clients::new(config.timeout);
-        Self { config, clients, tokens: Tokens::default(), vault_tokens: Tokens::default() }
+        let (tokens, vault_tokens) = (Tokens::default(), Tokens::default());
+        Self { config, apart: None, secret: Secret::File, clients, tokens, vault_tokens }
+    }
+
+    /// One whose requests are made in the second process, if there is one.
+    pub fn apart(config: config::Portal, apart: Option<Apart>) -> Self {
+        Self { apart, ..Self::new(config) }
     }
 
     /// Sees to it that there is a token; costs no request of the portal's.
@@ -89,11 +123,17 @@ impl Portal {
     /// # Errors
     /// [`Failure`]
     pub async fn authorise(&self) -> Result<(), Failure> {
+        if let Some(apart) = &self.apart {
+            return ask(apart, &self.config, Call::Authorise).await;
+        }
         self.token().await.map(drop)
     }
 
     /// Forgets the tokens, because the portal refused one.
     pub fn forget_token(&self) {
+        if let Some(apart) = &self.apart {
+            apart.tell(Kind::Rest, &Word::ForgetToken);
+        }
         self.tokens.forget();
         self.vault_tokens.forget();
     }
@@ -103,6 +143,9 @@ impl Portal {
     /// # Errors
     /// [`Failure`]
     pub async fn list(&self) -> Result<Vec<Certificate>, Failure> {
+        if let Some(apart) = &self.apart {
+            return ask(apart, &self.config, Call::List).await;
+        }
         let answer = self.call(Method::GET, "/api/v2/CertificateList", |request| request).await?;
         wire::list(&answer).map_err(|error| self.unusable(&error))
     }
@@ -112,6 +155,10 @@ impl Portal {
     /// # Errors
     /// [`Failure`]
     pub async fn report(&self, id: i64, name: &str, remote_create_date: &str) -> Result<(), Failure> {
+        if let Some(apart) = &self.apart {
+            let (name, remote_create_date) = (name.to_owned(), remote_create_date.to_owned());
+            return ask(apart, &self.config, Call::Report { id, name, remote_create_date }).await;
+        }
         let report = wire::Report { id, name, remote_create_date };
         let answer = self.call(Method::POST, "/api/v2/Certificate", |request| request.json(&report)).await?;
         wire::echoes(&answer, &report).map_err(|error| self.unusable(&error))
@@ -123,6 +170,9 @@ impl Portal {
     /// # Errors
     /// [`Failure`]
     pub async fn renew(&self, key_vault: bool) -> Result<Vec<Certificate>, Failure> {
+        if let Some(apart) = &self.apart {
+            return ask(apart, &self.config, Call::Renew { key_vault }).await;
+        }
         let vault = match key_vault {
             true => Some(self.vault_tokens.get(|| self.ask_token(KEY_VAULT)).await?),
             false => None,
@@ -185,24 +235,12 @@ impl Portal {
         token::Token::parse(&answer).map_err(|error| self.unusable(&error))
     }
 
-    /// Read at each use: it can be replaced while certhook runs.
     fn client_secret(&self) -> Result<SecretString, Failure> {
-        let failed = |problem| Failure { next: Next::Again(None), sent: true, problem };
-        let text = crate::files::secret(&self.config.secret.path).map_err(|error| {
-            let mut problem = error.problem("no_secret");
-            problem.message = format!("the client secret: {}", problem.message);
-            failed(problem)
-        })?;
-        let text = text.trim();
-        if text.is_empty() {
-            let message = format!("the client secret {} is empty", self.config.secret.path.display());
-            return Err(failed(Problem::new(
-                "no_secret",
-                message,
-                "write the secret of the application into it",
-            )));
-        }
-        Ok(SecretString::from(text))
+        let secret = match &self.secret {
+            Secret::File => read_secret(&self.config.secret),
+            Secret::Given(given) => given.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        secret.map_err(|problem| Failure { next: Next::Again(None), sent: true, problem })
     }
 
     async fn send(&self, who: &str, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
@@ -269,13 +307,36 @@ impl Portal {
 
     /// Lets go of the connections.
     pub fn rest(&self) {
+        if let Some(apart) = &self.apart {
+            apart.tell(Kind::Rest, &Word::Rest);
+        }
         self.clients.rest();
+    }
+
+    /// Where the requests are made, if it is not here.
+    pub fn place(&self) -> Option<&Apart> {
+        self.apart.as_ref()
     }
 
     fn http(&self, url: &str) -> Result<reqwest::Client, Failure> {
         let unusable = |problem| Failure { next: Next::Again(None), sent: false, problem };
         self.clients.get(url.starts_with("http:")).map_err(unusable)
     }
+}
+
+/// The client secret, as its file has it now.
+fn read_secret(source: &config::SecretSource) -> Result<SecretString, Problem> {
+    let text = crate::files::secret(&source.path).map_err(|error| {
+        let mut problem = error.problem("no_secret");
+        problem.message = format!("the client secret: {}", problem.message);
+        problem
+    })?;
+    let text = text.trim();
+    if text.is_empty() {
+        let message = format!("the client secret {} is empty", source.path.display());
+        return Err(Problem::new("no_secret", message, "write the secret of the application into it"));
+    }
+    Ok(SecretString::from(text))
 }
 
 /// How a secret may stand in an answer: as it is, percent-encoded as it was sent, or escaped in JSON.

@@ -12,13 +12,15 @@ mod verifier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::agent::{Sighting, Unseen};
+use crate::apart::{Apart, Kind};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
-use crate::config::{Ask, Endpoint, Origin, Site};
+use crate::config::{Address, Ask, Endpoint, Origin, Site};
 use crate::problem::{Problem, printable};
 use client::Offer;
 use handshake::{Failure, shake_hands};
@@ -52,9 +54,58 @@ pub fn asks(site: &Site, leaf: &Leaf) -> Vec<Ask> {
     site.asks(&Origin::new(&leaf.hosts, &leaf.issuer), |host| leaf.hosts.cover(host))
 }
 
-/// As [`look`], without the chains.
-pub async fn sightings(asks: &[Ask], leaf: &Arc<Leaf>, patience: Duration) -> Vec<Sighting> {
-    look(asks, leaf, patience).await.into_iter().map(|shown| shown.sighting).collect()
+/// Handshakes that the second process is to make.
+#[derive(Serialize, Deserialize)]
+pub struct Task {
+    asks: Vec<Ask>,
+    leaf: Arc<Leaf>,
+    patience: Duration,
+}
+
+impl Task {
+    /// As [`look`], without the chains.
+    pub async fn perform(&self) -> Vec<Sighting> {
+        look(&self.asks, &self.leaf, self.patience).await.into_iter().map(|shown| shown.sighting).collect()
+    }
+
+    /// Whether all of it goes over the network. Who may reach a socket in the file system is a matter of rights, which
+    /// only the first process has; and only a server of this host listens there.
+    fn is_for_the_network(&self) -> bool {
+        self.asks.iter().all(|ask| matches!(ask.endpoint.address, Address::Tcp(_)))
+    }
+}
+
+/// Asks as [`look`] does, in the second process if there is one, and leaves out the chains.
+pub async fn sightings(
+    apart: Option<&Apart>,
+    asks: Vec<Ask>,
+    leaf: &Arc<Leaf>,
+    patience: Duration,
+) -> Vec<Sighting> {
+    let task = Task { asks, leaf: Arc::clone(leaf), patience };
+    let Some(apart) = apart.filter(|_| task.is_for_the_network()) else { return task.perform().await };
+    match apart.ask::<Vec<Sighting>>(Kind::Handshakes, &task).await {
+        Ok(mut sightings) => {
+            share_leaf(&mut sightings, leaf);
+            sightings
+        }
+        Err(problem) => task.asks.iter().map(|ask| unasked(ask, &problem)).collect(),
+    }
+}
+
+/// Nearly always it is the one that is looked for, which is kept once.
+fn share_leaf(sightings: &mut [Sighting], leaf: &Arc<Leaf>) {
+    for seen in sightings.iter_mut().filter_map(|sighting| sighting.outcome.as_mut().ok()) {
+        if seen == leaf {
+            *seen = Arc::clone(leaf);
+        }
+    }
+}
+
+fn unasked(ask: &Ask, problem: &Problem) -> Sighting {
+    let host = ask.hosts.first().cloned().unwrap_or_default();
+    let outcome = Err(Unseen::Unreachable(problem.clone()));
+    Sighting { endpoint: ask.endpoint.to_string(), host, outcome }
 }
 
 /// Asks for the leaf, in the order of `asks`: several listeners at once, the names of each one after the other.

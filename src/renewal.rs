@@ -60,6 +60,7 @@ impl Renewer {
         (config, of_portal): (&config::Renewal, &config::Portal),
         wanted: Vec<PathBuf>,
     ) -> Self {
+        let apart = portal.place().cloned();
         let owner = config.owner.as_deref().and_then(platform::owner);
         Self {
             ledger,
@@ -67,7 +68,8 @@ impl Renewer {
             config: config.clone(),
             requests_per_week: of_portal.requests_per_week,
             wanted,
-            fetcher: Fetcher::new(of_portal.endpoint.as_str(), of_portal.timeout, owner),
+            fetcher: Fetcher::new(of_portal.endpoint.as_str(), of_portal.timeout, owner)
+                .apart(apart.as_ref()),
             failures: Cell::new(0),
             listed: RefCell::new(None),
         }

@@ -3,8 +3,10 @@
 mod journal;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,9 +38,23 @@ pub enum Level {
     Trace,
 }
 
+/// The level and the format that were asked for, as the second process is told them.
+static ASKED: OnceLock<(Level, Option<Format>)> = OnceLock::new();
+
+/// Arguments that have another process of certhook log as this one does.
+pub fn arguments() -> Vec<String> {
+    let Some((level, format)) = ASKED.get() else { return Vec::new() };
+    let word = |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned());
+    let level = word(level.to_possible_value()).map(|level| ["--log-level".to_owned(), level]);
+    let format = word(format.and_then(|format| format.to_possible_value()));
+    let format = format.map(|format| ["--log-format".to_owned(), format]);
+    [level, format].into_iter().flatten().flatten().collect()
+}
+
 /// Begins logging. Only certhook's own events are logged: those of its libraries could hold what a request held.
 /// Without a format it is text, or, where standard error is systemd's journal, the journal's own.
 pub fn begin(level: Level, format: Option<Format>) {
+    let _ = ASKED.set((level, format));
     let level = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

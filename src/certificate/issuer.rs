@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use x509_parser::prelude::X509Certificate;
 
 /// Who issued a certificate, as far as that stays over its renewals: the organisations (O) of the issuer's name, or all
 /// of the name where it has none. An authority's intermediates come and go (R10, R11); an internal one is another.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer(Arc<str>);
 
 impl Issuer {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::survey::{self, Census};
-use super::{Outcome, Result, say, say_json, show};
+use super::{Outcome, Result, say, say_json, second_process, show};
 use crate::agent::SiteId;
 use crate::command::Command;
 use crate::config::{self, Config, Mistake, Mistakes, Portal};
@@ -353,7 +353,11 @@ impl Findings<'_> {
     }
 
     async fn online(&mut self, portal: &Portal) {
-        let client = portal::Portal::new(portal.clone());
+        let apart = match second_process(false) {
+            Ok(apart) => apart,
+            Err(problem) => return self.add(0, problem),
+        };
+        let client = portal::Portal::apart(portal.clone(), apart);
         if let Err(failure) = client.authorise().await {
             return self.add(portal.secret.line, failure.problem);
         }

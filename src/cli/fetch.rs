@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, Result, list, say, say_json, show};
+use super::{Outcome, Result, list, say, say_json, second_process, show};
 use crate::config::Config;
 use crate::fetch::{self, Fetcher, Format, Here};
 use crate::platform;
@@ -54,11 +54,12 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let format = arguments.format.unwrap_or_default();
     let configured = config.renewal.as_ref().and_then(|renewal| renewal.fetch_into.as_deref());
     let into = arguments.into.as_deref().or(configured).unwrap_or(Path::new(INTO));
-    let certificates = list::ask(config, portal).await?;
+    let apart = second_process(false)?;
+    let certificates = list::ask(config, portal, apart.clone()).await?;
     let wanted = choose(&certificates, &arguments.names, format)?;
     let owner =
         config.renewal.as_ref().and_then(|renewal| renewal.owner.as_deref()).and_then(platform::owner);
-    let fetcher = Fetcher::new(portal.endpoint.as_str(), portal.timeout, owner);
+    let fetcher = Fetcher::new(portal.endpoint.as_str(), portal.timeout, owner).apart(apart.as_ref());
     let mut rows = Vec::new();
     for (index, (certificate, folder)) in
         wanted.iter().zip(fetch::folders(wanted.iter().copied())).enumerate()

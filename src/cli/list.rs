@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::Serialize;
 
-use super::{Outcome, Result, say, say_json, show, survey};
+use super::{Outcome, Result, say, say_json, second_process, show, survey};
+use crate::apart::Apart;
 use crate::certificate::{Hosts, Leaf};
 use crate::config::{self, Config};
 use crate::courier::as_list;
@@ -49,7 +50,7 @@ struct Row {
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let portal = portal(config)?;
-    let certificates = ask(config, portal).await?;
+    let certificates = ask(config, portal, second_process(false)?).await?;
     let sites = survey::census(config).await.sites;
     let leafs: Vec<(PathBuf, Leaf)> = sites
         .into_iter()
@@ -81,8 +82,9 @@ pub(super) fn portal(config: &Config) -> std::result::Result<&config::Portal, Pr
 pub(super) async fn ask(
     config: &Config,
     portal: &config::Portal,
+    apart: Option<Apart>,
 ) -> std::result::Result<Vec<Certificate>, Problem> {
-    let client = Portal::new(portal.clone());
+    let client = Portal::apart(portal.clone(), apart);
     client.authorise().await.map_err(|failure| failure.problem)?;
     let ledger = Ledger::open_existing(&config.state_dir).map_err(|error| error.problem())?;
     let spend = |ledger: &Ledger| ledger.spend(Purpose::Look, portal.requests_per_week, Timestamp::now());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::{Outcome, Result, list, say, say_json, show};
+use super::{Outcome, Result, list, say, say_json, second_process, show};
 use crate::config::{Config, Renewal, parse_duration};
 use crate::ledger::{Ledger, Progress, Scheduled};
 use crate::portal::{Certificate, Portal};
@@ -69,7 +69,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         fetch_into: config.renewal.as_ref().and_then(|renewal| renewal.fetch_into.clone()),
         owner: None,
     };
-    let client = Arc::new(Portal::new(portal.clone()));
+    let client = Arc::new(Portal::apart(portal.clone(), second_process(false)?));
     let ledger = Arc::new(Ledger::at(&config.state_dir));
     let renewer = Renewer::new(ledger, client, (&renewal, portal), Vec::new());
     let begun = Instant::now();

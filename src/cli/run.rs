@@ -1,12 +1,12 @@
 //! `certhook run`
 
-use super::{Outcome, Result, complain};
+use super::{Outcome, Result, complain, second_process};
 use crate::config::{Config, Mistakes};
 use crate::daemon;
 use crate::platform::Manager;
 
 pub(super) async fn run(config: Config) -> Result {
-    daemon::serve(config).await?;
+    daemon::serve(config, second_process(true)?).await?;
     Ok(Outcome::Well)
 }
 

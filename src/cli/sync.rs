@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::{Outcome, Result, complain, say, say_json, show};
+use super::{Outcome, Result, complain, say, say_json, second_process, show};
 use crate::config::{Config, parse_duration};
 use crate::control::{self, Request};
 use crate::daemon;
@@ -79,7 +79,7 @@ async fn pass(config: Config, arguments: &Arguments) -> std::result::Result<Stat
             return Ok(status);
         }
         if let Some(lock) = daemon::try_lock(&config.state_dir)? {
-            return daemon::pass(config, lock, retry, left).await;
+            return daemon::pass(config, lock, (retry, left), second_process(false)?).await;
         }
         // Another pass, or an agent that is just starting or ending.
         if left.is_zero() {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::SocketAddrV6;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// One listener of a server, as somebody on this host reaches it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Where it is.
     pub address: Address,
@@ -14,7 +16,7 @@ pub struct Endpoint {
 }
 
 /// Where a listener is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Address {
     /// `host:port`, the host a name or an address, an IPv6 address in brackets.
     Tcp(String),
@@ -62,7 +64,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// What is asked to see whether a certificate is served: one listener, by some names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ask {
     /// The listener.
     pub endpoint: Endpoint,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::ledger::ledger;
 use super::limits::limits;
 use super::outlets::{alert, metrics};
@@ -16,7 +18,7 @@ use super::{Config, Kind, Limits, Server, Site, Watch};
 use crate::platform;
 
 /// An address that a web request may go to: https, or http on loopback.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebUrl(pub(super) String);
 
 impl WebUrl {
@@ -27,7 +29,7 @@ impl WebUrl {
 }
 
 /// Where the client secret is read from, at each use, so that it can be replaced while certhook runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretSource {
     /// The file.
     pub path: PathBuf,

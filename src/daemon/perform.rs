@@ -177,8 +177,9 @@ impl Daemon {
             let (leaf, site) = (Arc::clone(&seen.bundle.leaf), &site.roster.settings);
             let asks = probe::asks(site, &leaf);
             let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
+            let apart = self.apart.clone();
             async move {
-                let sightings = probe::sightings(&asks, &leaf, patience).await;
+                let sightings = probe::sightings(apart.as_ref(), asks, &leaf, patience).await;
                 let _ = results.send(Event::Probed(id, sightings));
             }
         });

@@ -73,11 +73,21 @@ impl Daemon {
     /// comes meanwhile is lost.
     pub(super) fn succeed(self, config: Config, calls: &mpsc::UnboundedSender<Call>) -> Self {
         let Self {
-            courier, notes, waiters, watcher, shared, changes, outlets, config_problem, acting, ..
+            courier,
+            notes,
+            waiters,
+            watcher,
+            shared,
+            changes,
+            outlets,
+            config_problem,
+            acting,
+            apart,
+            ..
         } = self;
         // Its watches are wanted for the next.
         drop((watcher, changes));
-        let mut next = Self::new(config, courier.map(|(_, ended)| ended), shared);
+        let mut next = Self::new(config, courier.map(|(_, ended)| ended), shared, apart);
         next.open_outlets(calls, outlets);
         // Of a file that came to be wrong since.
         next.config_problem = config_problem;
@@ -102,12 +112,13 @@ impl Daemon {
         }
         let (calls, changes) = (calls.clone(), self.changes.subscribe());
         let (ledger, shared, manager) = (Arc::clone(&self.ledger), Arc::clone(&self.shared), self.manager);
+        let apart = self.apart.clone();
         self.outlets = Some(tokio::spawn(async move {
             if let Some(earlier) = earlier {
                 // What it had to tell was told, or is told again.
                 let _ = earlier.await;
             }
-            let outlets = Outlets::new(metrics.as_ref(), alert.as_ref(), calls, ledger, shared);
+            let outlets = Outlets::new(metrics.as_ref(), alert.as_ref(), calls, ledger, shared, apart);
             outlets.run(changes, |line| manager.status(line)).await;
         }));
     }

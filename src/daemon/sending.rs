@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::apart::Apart;
 use crate::config::Config;
 use crate::courier::{Courier, Known, Order};
 use crate::ledger::Ledger;
@@ -15,6 +16,7 @@ use crate::renewal::Renewer;
 pub(super) fn courier(
     config: &Config,
     ledger: &Arc<Ledger>,
+    apart: Option<Apart>,
     earlier: Option<oneshot::Receiver<()>>,
     told: impl Fn() + Clone + Send + 'static,
 ) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
@@ -25,7 +27,7 @@ pub(super) fn courier(
     let known = Known::new(&config.sites);
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
-    let client = Arc::new(Portal::new(portal.clone()));
+    let client = Arc::new(Portal::apart(portal.clone(), apart));
     let courier = Courier::new(
         Arc::clone(ledger),
         Arc::clone(&client),

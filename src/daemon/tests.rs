@@ -17,7 +17,7 @@ fn the_end_cuts_nothing_that_acts() {
     let config = Config::parse(&folder.path().join("certhook.toml"), &text).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())));
+        let daemon = Daemon::new(config, None, Arc::new(Shared::new(Timestamp::now())), None);
         let whole = Arc::new(AtomicBool::new(false));
         let (hold, done) = (daemon.acting.hold(), Arc::clone(&whole));
         std::thread::spawn(move || {

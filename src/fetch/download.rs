@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, LOCATION};
 use reqwest::{Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::Bytes;
 use super::admit::Admission;
+use super::{Bytes, remote};
 use crate::files::MOST_BYTES;
 use crate::portal::{self, Clients};
 use crate::problem::{Problem, printable};
@@ -16,26 +17,29 @@ use crate::problem::{Problem, printable};
 const MOST_REDIRECTS: usize = 5;
 
 /// Downloads.
-pub(super) struct Downloader {
+pub struct Downloader {
     admission: Admission,
     timeout: Duration,
     clients: Clients,
 }
 
 /// A file, and who gave it.
-pub(super) struct Got {
+#[derive(Serialize, Deserialize)]
+pub struct Got {
+    #[serde(with = "remote::base64")]
     pub(super) bytes: Bytes,
     /// The host alone: the rest of a link may hold a signature.
     pub(super) host: String,
 }
 
 impl Downloader {
-    pub(super) fn new(admission: Admission, timeout: Duration) -> Self {
-        Self { admission, timeout, clients: Clients::new(timeout) }
+    /// For links of the portal at `endpoint`; `timeout` is for one file.
+    pub fn new(endpoint: &str, timeout: Duration) -> Self {
+        Self { admission: Admission::of(endpoint), timeout, clients: Clients::new(timeout) }
     }
 
     /// Lets go of the connections.
-    pub(super) fn rest(&self) {
+    pub fn rest(&self) {
         self.clients.rest();
     }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use super::Source;
+use crate::apart::{Apart, Kind};
 use crate::metrics::{self, Listener};
 use crate::platform::{self, Identity};
 use crate::problem::{Problem, printable};
@@ -29,8 +30,8 @@ pub(super) enum Place {
 /// Never ends by itself.
 pub(super) async fn listen(place: Place, source: Source) {
     let mut pause = FIRST;
-    let (listener, _until_the_end) = loop {
-        match open(&place).await {
+    let (way, _until_the_end) = loop {
+        match open(&place, source.apart.as_ref()).await {
             Ok(open) => break open,
             Err(error) => {
                 let message = format!("nobody can be given metrics on {place}: {error}");
@@ -48,23 +49,63 @@ pub(super) async fn listen(place: Place, source: Source) {
     };
     source.shared.set_metrics_problem(None);
     tracing::info!(address = %place, "metrics are given");
-    metrics::serve(listener, move || {
-        let source = source.clone();
-        async move {
-            let status = source.status().await?;
-            Some(source.page(&status).await)
+    match way {
+        Way::Here(listener) => {
+            let page = move || {
+                let source = source.clone();
+                async move { page(&source).await }
+            };
+            metrics::serve(listener, page).await;
         }
-    })
-    .await;
+        Way::Apart(open) => {
+            let mut callers = open.0.callers();
+            while let Some(caller) = callers.recv().await {
+                let (source, apart) = (source.clone(), open.0.clone());
+                tokio::spawn(async move { apart.answer(caller, page(&source).await.as_deref()) });
+            }
+        }
+    }
 }
 
-async fn open(place: &Place) -> io::Result<(Listener, Option<Made>)> {
-    match place {
-        Place::Address(address) => Ok((Listener::Tcp(TcpListener::bind(address).await?), None)),
-        Place::Socket(path) => {
+async fn page(source: &Source) -> Option<String> {
+    let status = source.status().await?;
+    Some(source.page(&status).await)
+}
+
+/// How callers come.
+enum Way {
+    Here(Listener),
+    /// The second process lets them in, and asks here what to give them.
+    Apart(Open),
+}
+
+/// What the second process lets callers in by. Closed when dropped.
+struct Open(Apart);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.tell(Kind::Close, &());
+    }
+}
+
+/// A socket in the file system is always opened here: who may call is a matter of its folder and its mode.
+async fn open(place: &Place, apart: Option<&Apart>) -> io::Result<(Way, Option<Made>)> {
+    match (place, apart) {
+        (Place::Address(address), None) => {
+            Ok((Way::Here(Listener::Tcp(TcpListener::bind(address).await?)), None))
+        }
+        (Place::Address(address), Some(apart)) => {
+            let outcome: Result<(), String> = apart
+                .ask(Kind::Listen, address)
+                .await
+                .map_err(|problem| io::Error::other(problem.message))?;
+            outcome.map_err(io::Error::other)?;
+            Ok((Way::Apart(Open(apart.clone())), None))
+        }
+        (Place::Socket(path), _) => {
             let listener = platform::listen_shared(path).await?;
             let made = platform::identity(path).map(|made| Made(path.clone(), made));
-            Ok((Listener::Socket(listener), made))
+            Ok((Way::Here(Listener::Socket(listener)), made))
         }
     }
 }

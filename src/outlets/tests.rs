@@ -56,6 +56,7 @@ impl World {
             calls,
             ledger,
             Arc::clone(&self.shared),
+            None,
         );
         let said = Arc::clone(&self.said);
         let announce = move |line: &str| said.lock().unwrap().push(line.to_owned());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::same_name;
@@ -34,7 +34,7 @@ pub(super) struct Renewal<'a> {
 
 /// What certhook reads of a CertificateResponse. Unknown fields are ignored; all but id and name may be missing,
 /// null, empty or of another type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Certificate {
     /// The portal's number.
     pub id: i64,
@@ -53,12 +53,13 @@ pub struct Certificate {
     /// Where its files can be had.
     pub links: Links,
     /// What opens the PFX.
+    #[serde(serialize_with = "expose")]
     pub pfx_password: Option<SecretString>,
 }
 
 /// Where a certificate's files can be had; `None` where there is nothing to download. A link may hold a
 /// signature that lets anybody download what it leads to: it is not to be shown.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links {
     /// Key, leaf and chain in one, with a password.
     pub pfx: Option<String>,
@@ -91,6 +92,11 @@ impl std::fmt::Debug for Links {
         }
         set.finish()
     }
+}
+
+/// For certhook's other process, whose messages are wiped.
+fn expose<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|secret| secret.expose_secret()).serialize(serializer)
 }
 
 impl Certificate {

@@ -200,7 +200,7 @@ async fn each_name_is_asked_for() {
         ("127.0.0.1", None, &default),
         ("both.com", Some("both.com"), &default),
     ];
-    let found = sightings(&asks, &leaf(&disk), PATIENCE).await;
+    let found = sightings(None, asks.to_vec(), &leaf(&disk), PATIENCE).await;
     assert_eq!(found.len(), 10);
     for (index, sighting) in found.into_iter().enumerate() {
         let (host, name, pair) = &wanted[index % 5];

@@ -102,7 +102,9 @@ fn dependencies_point_inward() {
         ("telemetry", &["platform"]),
         ("config", &["platform", "problem"]),
         ("files", &["platform", "problem"]),
-        ("fetch", &["certificate", "files", "platform", "portal", "problem"]),
+        ("apart", &["platform", "problem"]),
+        ("network", &["apart", "fetch", "metrics", "platform", "portal", "probe", "problem"]),
+        ("fetch", &["apart", "certificate", "files", "platform", "portal", "problem"]),
         ("inspect", &["agent", "certificate", "config", "files", "platform", "problem"]),
         ("stage", &["certificate", "config", "files", "inspect", "platform", "problem"]),
         ("roster", &["config", "discover", "stage"]),
@@ -112,9 +114,9 @@ fn dependencies_point_inward() {
             "server",
             &["certificate", "command", "config", "crash", "discover", "files", "platform", "problem"],
         ),
-        ("probe", &["agent", "certificate", "config", "platform", "problem"]),
+        ("probe", &["agent", "apart", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),
-        ("portal", &["certificate", "config", "files", "problem"]),
+        ("portal", &["apart", "certificate", "config", "files", "problem"]),
         ("courier", &["certificate", "config", "crash", "ledger", "portal", "problem"]),
         ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
@@ -124,7 +126,10 @@ fn dependencies_point_inward() {
         ("metrics", &["files", "ledger", "platform", "problem", "status"]),
         (
             "outlets",
-            &["alert", "command", "config", "control", "ledger", "metrics", "platform", "problem", "status"],
+            &[
+                "alert", "apart", "command", "config", "control", "ledger", "metrics", "platform", "problem",
+                "status",
+            ],
         ),
     ];
     for room in rooms() {

@@ -356,8 +356,9 @@ fn hosts_that_were_told_to_wait_alike_come_back_apart() {
     const ASKED: Duration = Duration::from_secs(4);
     let mut host = Host::with(&[Writer::RenamePerFile; HOSTS], patient());
     let agents: Vec<Neighbour> = (0..HOSTS).map(|index| Neighbour::start(&host, index)).collect();
-    let lock = |index| host.path().join(format!("state{index}")).join("control.sock");
-    host.wait_until("all agents", || (0..HOSTS).all(|index| lock(index).exists()));
+    // Each asks for the list once it has recorded what it found.
+    let lists = || host.portal.journal().iter().filter(|entry| entry.what == What::List).count();
+    host.wait_until("all agents", || lists() == HOSTS);
     let wait = Action::retry_after(429, ASKED.as_secs());
     host.portal.trouble(Trouble::new(wait).on(What::Report).times(u32::try_from(HOSTS).unwrap()));
     for index in 0..HOSTS {
