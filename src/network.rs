@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::apart::{Body, Frame, Kind, body, content, read, write_all};
 use crate::metrics::{self, Listener};
-use crate::platform::{self, StopSignals};
+use crate::platform::{self, RereadSignal, StopSignals};
 use crate::problem::Problem;
 use crate::{fetch, portal, probe};
 
@@ -57,7 +57,7 @@ pub fn run() -> Result<(), Problem> {
 async fn serve() -> io::Result<()> {
     let stream = platform::first_process()?;
     // It ends with the first process, which may have a last report to send.
-    let _passed_over = StopSignals::new()?;
+    let _passed_over = (StopSignals::new()?, RereadSignal::new()?);
     let (mut input, output) = tokio::io::split(stream);
     let (out, frames) = mpsc::unbounded_channel();
     tokio::spawn(write_all(output, frames));

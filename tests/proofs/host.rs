@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use certhook_test_support::ca::{Authority, Order, Pair};
@@ -344,6 +344,17 @@ impl Host {
         self.agent.as_ref().expect("no agent runs").id()
     }
 
+    /// The agent's other process, which speaks to the network.
+    pub fn network_pid(&self) -> u32 {
+        let agent = self.agent_pid();
+        let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
+        let is_it = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.ends_with(b"\0network\0")
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it).expect("a second process")
+    }
+
     /// As `kill -9`.
     pub fn kill_agent(&mut self) {
         if let Some(mut agent) = self.agent.take() {
@@ -362,10 +373,13 @@ impl Host {
     }
 
     /// Waits until the agent has ended by itself.
-    pub fn wait_for_agents_end(&mut self) {
+    pub fn wait_for_agents_end(&mut self) -> ExitStatus {
         let mut agent = self.agent.take().expect("no agent runs");
         let until = Instant::now() + PATIENCE;
-        while agent.try_wait().unwrap().is_none() {
+        loop {
+            if let Some(status) = agent.try_wait().unwrap() {
+                return status;
+            }
             assert!(Instant::now() < until, "the agent does not end\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
         }

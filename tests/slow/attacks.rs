@@ -10,6 +10,8 @@ pub mod hung;
 mod other_user;
 #[path = "attacks/pipes.rs"]
 mod pipes;
+#[path = "attacks/processes.rs"]
+mod processes;
 #[path = "attacks/tenant.rs"]
 pub mod tenant;
 #[path = "attacks/titles.rs"]

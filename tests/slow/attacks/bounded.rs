@@ -90,7 +90,6 @@ fn check_ends(host: &Host, what: &str) {
 }
 
 #[test]
-
 fn a_configured_pid_file_is_read_in_part() {
     alone(concat!(module_path!(), "::a_configured_pid_file_is_read_in_part"), || {
         for pid in PIDS {
@@ -114,7 +113,6 @@ fn a_configured_pid_file_is_read_in_part() {
 }
 
 #[test]
-
 fn a_usual_pid_file_is_read_in_part() {
     alone(concat!(module_path!(), "::a_usual_pid_file_is_read_in_part"), || {
         for pid in PIDS {
@@ -134,7 +132,6 @@ fn a_usual_pid_file_is_read_in_part() {
 }
 
 #[test]
-
 fn a_huge_command_line_is_read_in_part() {
     alone(concat!(module_path!(), "::a_huge_command_line_is_read_in_part"), || {
         let mut host = host("");
@@ -171,7 +168,6 @@ const PROGRAMS: [&str; 3] = [
 ];
 
 #[test]
-
 fn a_binary_that_says_too_much_or_does_not_end_is_ended() {
     alone(concat!(module_path!(), "::a_binary_that_says_too_much_or_does_not_end_is_ended"), || {
         // Only root can write here.

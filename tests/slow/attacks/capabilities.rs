@@ -50,7 +50,6 @@ fn host(top: &str) -> Host {
 }
 
 #[test]
-
 fn a_reload_command_of_nginx_has_no_capabilities() {
     alone(concat!(module_path!(), "::a_reload_command_of_nginx_has_no_capabilities"), || {
         let mut host = host("");
@@ -67,7 +66,6 @@ fn a_reload_command_of_nginx_has_no_capabilities() {
 }
 
 #[test]
-
 fn a_command_server_has_no_capabilities() {
     alone(concat!(module_path!(), "::a_command_server_has_no_capabilities"), || {
         let mut host = host("");
@@ -81,7 +79,6 @@ fn a_command_server_has_no_capabilities() {
 }
 
 #[test]
-
 fn an_alert_command_has_no_capabilities() {
     alone(concat!(module_path!(), "::an_alert_command_has_no_capabilities"), || {
         let mut host = host("");
@@ -101,7 +98,6 @@ fn an_alert_command_has_no_capabilities() {
 }
 
 #[test]
-
 fn systemctl_has_no_capabilities() {
     alone(concat!(module_path!(), "::systemctl_has_no_capabilities"), || {
         let real = "/usr/bin/systemctl";

@@ -86,7 +86,6 @@ impl Scene {
 }
 
 #[test]
-
 fn an_nginx_of_another_user_is_not_signalled() {
     alone(concat!(module_path!(), "::an_nginx_of_another_user_is_not_signalled"), || {
         let mut scene = Scene::new("");
@@ -118,7 +117,6 @@ fn an_nginx_of_another_user_is_not_signalled() {
 }
 
 #[test]
-
 fn an_nginx_of_the_configured_user_is_reloaded() {
     alone(concat!(module_path!(), "::an_nginx_of_the_configured_user_is_reloaded"), || {
         let mut scene = Scene::new("user = \"deploy\"");

@@ -168,7 +168,6 @@ fn problems(value: &Value) -> Vec<&Value> {
 }
 
 #[test]
-
 fn a_pipe_in_any_files_place_blocks_the_reload() {
     alone(concat!(module_path!(), "::a_pipe_in_any_files_place_blocks_the_reload"), || {
         let mut scene = Scene::new();
@@ -180,7 +179,6 @@ fn a_pipe_in_any_files_place_blocks_the_reload() {
 }
 
 #[test]
-
 fn sockets_devices_and_directories_block_the_reload() {
     alone(concat!(module_path!(), "::sockets_devices_and_directories_block_the_reload"), || {
         let mut scene = Scene::new();
