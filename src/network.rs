@@ -27,13 +27,10 @@ const MOST_BLOCKING_THREADS: usize = 16;
 /// What kept it from beginning, or what the first process said that nobody understands.
 pub fn run() -> Result<(), Problem> {
     // Before there is a second thread, and before anybody is listened to.
-    platform::give_up_rights().map_err(|error| {
+    let alone = platform::give_up_rights().and_then(|()| platform::confine_to_the_network());
+    alone.map_err(|error| {
         let message = format!("the process that speaks to the network cannot give up its rights: {error}");
-        Problem::new(
-            "network_process",
-            message,
-            "see that its system call filter lets it call capset and setuid",
-        )
+        Problem::new("network_process", message, "see that the unit's SystemCallFilter= is the package's")
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)

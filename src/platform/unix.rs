@@ -1,6 +1,7 @@
 //! Linux, and whatever is like it.
 
 mod children;
+mod confine;
 mod journal;
 mod manager;
 mod memory;
@@ -26,6 +27,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::exposed::Exposed;
 
 pub use children::{Children, end_group, spawn};
+pub use confine::confine_to_the_network;
 pub use journal::Journal;
 pub use manager::Manager;
 pub use memory::{give_back_memory, use_one_heap};

@@ -39,7 +39,9 @@ pub use process::kill_self;
 pub use process::{
     forbid_core_dumps, give, give_back_memory, keep_capabilities_from_programs, owner, use_one_heap,
 };
-pub use second::{Second, first_process, give_up_rights, has_lent_rights, start_second};
+pub use second::{
+    Second, confine_to_the_network, first_process, give_up_rights, has_lent_rights, start_second,
+};
 pub use secret::{Unseen, can_seal, seal, unseal};
 pub use service::{Manager, as_service};
 pub use signals::{RereadSignal, StopSignals};

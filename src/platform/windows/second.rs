@@ -37,6 +37,14 @@ pub fn give_up_rights() -> io::Result<()> {
     Ok(())
 }
 
+/// Nothing.
+///
+/// # Errors
+/// None.
+pub fn confine_to_the_network() -> io::Result<()> {
+    Ok(())
+}
+
 /// Never.
 pub fn has_lent_rights() -> bool {
     false
