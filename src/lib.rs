@@ -6,6 +6,9 @@
 //!          bundle                         leaf
 //! ```
 //!
+//! Probe, portal, downloads and metrics' callers are served by a second process that has no rights: [`network`], at the
+//! other end of [`apart`]. The adapters are the same on both sides.
+//!
 //! Data goes one way along this line, and each room stands at one place on it. [`daemon`] is the only
 //! loop: it takes events, hands them to the pure [`agent`], and performs the actions that come back.
 //! Dependencies point inward: `cli → daemon → {agent, adapters}`; adapters know the types of `agent` and

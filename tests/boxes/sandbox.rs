@@ -1,6 +1,6 @@
 //! The sandbox: how tight it is, and that the whole main job works in it.
 
-use crate::host::{Host, SITE, Version};
+use crate::host::{CERTIFICATE, Host, SITE, Version};
 
 /// What systemd itself may say of a unit, in tenths.
 const MOST_EXPOSED: u32 = 19;
@@ -77,22 +77,41 @@ fn exposure_is_low(host: &Host, unit: &str) {
     assert!(level * 10.0 <= f64::from(MOST_EXPOSED), "{unit}: {told}");
 }
 
-/// CAP_KILL (5) and CAP_DAC_READ_SEARCH (2), and none that another could be had from or a child inherits.
+/// The agent has CAP_KILL (5) and CAP_DAC_READ_SEARCH (2), its process that speaks to the network has nothing, and a
+/// child inherits nothing from either.
 fn rights_are_two(host: &Host) {
-    let status = host.ok(&format!("cat /proc/{}/status", host.agent()));
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    for set in ["CapPrm", "CapEff", "CapBnd"] {
-        assert_eq!(u64::from_str_radix(&field(set), 16), Ok(1 << 5 | 1 << 2), "{set}");
-    }
-    for set in ["CapInh", "CapAmb"] {
-        assert_eq!(u64::from_str_radix(&field(set), 16), Ok(0), "{set}");
-    }
-    assert_eq!(field("NoNewPrivs"), "1");
-    assert_eq!(field("Seccomp"), "2", "system calls are filtered");
+    let agent = host.agent();
+    let network = host.ok(&format!("pgrep -P {agent} -f 'certhook.* network$'"));
     let user = host.ok("id -u certhook");
-    assert!(field("Uid").split_whitespace().all(|id| id == user), "{status}");
     assert_ne!(user, "0");
+    for (pid, held) in [(agent.clone(), 1 << 5 | 1 << 2), (network.clone(), 0)] {
+        let status = host.ok(&format!("cat /proc/{pid}/status"));
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let set = |name: &str| u64::from_str_radix(&field(name), 16).unwrap();
+        for (name, expected) in [("CapPrm", held), ("CapEff", held), ("CapInh", 0), ("CapAmb", 0)] {
+            assert_eq!(set(name), expected, "{name} of {pid}");
+        }
+        assert_eq!(set("CapBnd") & !(1 << 5 | 1 << 2), 0);
+        assert_eq!(field("NoNewPrivs"), "1");
+        assert_eq!(field("Seccomp"), "2", "system calls are filtered");
+        assert!(field("Uid").split_whitespace().all(|id| id == user), "{status}");
+    }
+    // What a shell in its place could read: its mounts, its user, its capabilities.
+    let shell = format!(
+        "nsenter --mount --target {network} setpriv --reuid={user} --regid={user} --clear-groups --bounding-set=-all \
+         --inh-caps=-all --no-new-privs /bin/sh -c"
+    );
+    assert!(host.is(&format!("{shell} 'cat /etc/passwd' >/dev/null")), "there is no such shell");
+    for file in [
+        "/etc/shadow",
+        &CERTIFICATE.replace("fullchain", "privkey"),
+        "/etc/certhook/client_secret",
+        &format!("/proc/{agent}/environ"),
+    ] {
+        assert!(host.is(&format!("test -e {file}")), "{file}");
+        assert!(!host.is(&format!("{shell} 'cat {file}' >/dev/null 2>&1")), "{file} is read");
+    }
 }
