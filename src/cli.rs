@@ -75,9 +75,6 @@ enum Verb {
     ///
     /// A set is put in place only when it is whole and the portal's; a failure leaves the old one as it was.
     Fetch(fetch::Arguments),
-    /// The process that speaks to the network. Only `certhook run` and its like start it.
-    #[command(hide = true)]
-    Network,
     /// Make or remove the Windows service, or protect a password for it; elsewhere the package brings a service.
     Service(service::Arguments),
 }
@@ -116,6 +113,9 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == NETWORK) {
+        return speak_to_the_network();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -140,10 +140,8 @@ pub fn run() -> ExitCode {
 fn obey(arguments: Arguments) -> u8 {
     let quiet = if matches!(arguments.verb, Verb::Run) { Level::Info } else { Level::Error };
     telemetry::begin(arguments.log_level.unwrap_or(quiet), arguments.log_format);
-    match &arguments.verb {
-        Verb::Service(options) => return service::run(&arguments.config, options).code(),
-        Verb::Network => return speak_to_the_network().code(),
-        _ => {}
+    if let Verb::Service(options) = &arguments.verb {
+        return service::run(&arguments.config, options).code();
     }
     let looks_only = matches!(arguments.verb, Verb::Discover(_) | Verb::Verify(_));
     let config = match Config::load(&arguments.config) {
@@ -195,18 +193,32 @@ fn perform(verb: Verb, config: Config) -> Outcome {
             Verb::Fetch(options) => fetch::run(&config, &options).await,
             // It needs no configuration, and was done without.
             Verb::Service(options) => Ok(service::run(&config.path, &options)),
-            // It needs none either.
-            Verb::Network => Ok(speak_to_the_network()),
         }
     })
 }
 
-fn speak_to_the_network() -> Outcome {
+/// The first word of the second process's command line: no verb, since nobody types it.
+const NETWORK: &str = "network";
+
+/// What else the second process is told.
+#[derive(Debug, Parser)]
+struct NetworkArguments {
+    #[arg(long, value_enum, default_value_t = Level::Error)]
+    log_level: Level,
+    #[arg(long, value_enum)]
+    log_format: Option<Format>,
+}
+
+fn speak_to_the_network() -> ExitCode {
+    platform::forbid_core_dumps();
+    platform::use_one_heap();
+    let arguments = NetworkArguments::parse_from(std::env::args_os().skip(1));
+    telemetry::begin(arguments.log_level, arguments.log_format);
     match network::run() {
-        Ok(()) => Outcome::Well,
+        Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             complain(&problem.to_string());
-            Outcome::Unwell
+            ExitCode::FAILURE
         }
     }
 }
@@ -217,8 +229,7 @@ fn second_process(is_agent: bool) -> std::result::Result<Option<Apart>, Problem>
     if !is_agent && !platform::has_lent_rights() {
         return Ok(None);
     }
-    let mut arguments = telemetry::arguments();
-    arguments.push("network".to_owned());
+    let arguments: Vec<String> = std::iter::once(NETWORK.to_owned()).chain(telemetry::arguments()).collect();
     Apart::start(&arguments)
 }
 

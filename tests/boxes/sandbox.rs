@@ -81,7 +81,7 @@ fn exposure_is_low(host: &Host, unit: &str) {
 /// child inherits nothing from either.
 fn rights_are_two(host: &Host) {
     let agent = host.agent();
-    let network = host.ok(&format!("pgrep -P {agent} -f 'certhook.* network$'"));
+    let network = host.ok(&format!("pgrep -P {agent} -f '^certhook network'"));
     let user = host.ok("id -u certhook");
     assert_ne!(user, "0");
     for (pid, held) in [(agent.clone(), 1 << 5 | 1 << 2), (network.clone(), 0)] {

@@ -350,7 +350,7 @@ impl Host {
         let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
         let is_it = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.ends_with(b"\0network\0")
+            line.starts_with(b"certhook\0network\0")
         };
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it).expect("a second process")
     }
