@@ -16,11 +16,11 @@ mod teller;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::apart::Apart;
 use crate::config::{Alert, Metrics, MetricsTo};
@@ -124,7 +124,7 @@ impl Outlets {
                     not_before = not_before.max(Instant::now() + AFTER);
                 }
                 () = shared.news(), if !due => due = true,
-                () = sleep_until(not_before.into()), if due => {
+                () = sleep_until(not_before), if due => {
                     // What changes from here on is for the next look.
                     due = false;
                     changes.mark_unchanged();
@@ -198,7 +198,7 @@ async fn ended(teller: &mut Option<Teller>) -> Result<(), Problem> {
 
 async fn until(deadline: Option<Instant>) {
     match deadline {
-        Some(at) => sleep_until(at.into()).await,
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -1,11 +1,11 @@
 //! Runs the alerts' command, and keeps in the ledger what it was told.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Source, blocking};
 use crate::alert::{Alerts, Telling, environment, findings};

@@ -225,6 +225,23 @@ fn serve(certificate: PathBuf, key: PathBuf, flag: PathBuf) -> SocketAddr {
     address
 }
 
+/// Does what a program that renews does with a file that the agent watches, and again while the agent has the file open
+/// to read: Windows opens no file to write meanwhile, and wine renames over none.
+pub fn retried<T>(mut write: impl FnMut() -> io::Result<T>) -> T {
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match write() {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
+                    && Instant::now() < until => {}
+            outcome => return outcome.unwrap(),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Starts a program. Under load wine cannot, now and then: it says "internal error" and can the next time.
 pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> T {
     const ERROR_INTERNAL_ERROR: i32 = 1359;

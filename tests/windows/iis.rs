@@ -24,7 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
 
-use crate::host::{NAME, PATIENCE, started};
+use crate::host::{NAME, PATIENCE, retried, started};
 use crate::main_job::{as_the_portal_wants, write_time};
 
 const PASSWORD: &str = "two words";
@@ -121,7 +121,7 @@ impl Iis {
     fn write_pfx(&self, pair: &Pair, aes: bool) {
         let new = self.pfx().with_extension("new");
         std::fs::write(&new, seal(pair, aes)).unwrap();
-        std::fs::rename(&new, self.pfx()).unwrap();
+        retried(|| std::fs::rename(&new, self.pfx()));
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -6,7 +6,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::host::{Host, PATIENCE};
+use crate::host::{Host, PATIENCE, retried};
 
 /// In UTC, cut to whole seconds.
 pub fn as_the_portal_wants(written: SystemTime) -> String {
@@ -26,9 +26,9 @@ fn a_renewed_certificate_is_served_and_reported() {
     assert_eq!(host.portal.reports().len(), 0);
     // In place, the certificate before its key.
     let pair = host.issue();
-    std::fs::write(host.certificate(), &pair.fullchain_pem).unwrap();
+    retried(|| std::fs::write(host.certificate(), &pair.fullchain_pem));
     std::thread::sleep(Duration::from_millis(50));
-    std::fs::write(host.key(), &pair.key_pem).unwrap();
+    retried(|| std::fs::write(host.key(), &pair.key_pem));
     let status = host.wait_until_done(&pair);
     assert_eq!(host.served(), pair.fingerprint);
     let reports = host.portal.reports();
@@ -40,7 +40,7 @@ fn a_renewed_certificate_is_served_and_reported() {
     for (path, text) in [(host.key(), &pair.key_pem), (host.certificate(), &pair.fullchain_pem)] {
         let new = path.with_extension("new");
         std::fs::write(&new, text).unwrap();
-        std::fs::rename(&new, &path).unwrap();
+        retried(|| std::fs::rename(&new, &path));
     }
     host.wait_until_done(&pair);
     assert_eq!(host.portal.wait_for_reports(2, PATIENCE).unwrap().len(), 2);
@@ -65,9 +65,9 @@ fn a_file_that_its_writer_has_for_itself_is_waited_for() {
     let mut host = Host::new();
     host.start_agent();
     let pair = host.issue();
-    std::fs::write(host.key(), &pair.key_pem).unwrap();
+    retried(|| std::fs::write(host.key(), &pair.key_pem));
     let path = host.certificate();
-    let mut alone = OpenOptions::new().write(true).truncate(true).share_mode(0).open(&path).unwrap();
+    let mut alone = retried(|| OpenOptions::new().write(true).truncate(true).share_mode(0).open(&path));
     let (half, rest) = pair.fullchain_pem.as_bytes().split_at(700);
     alone.write_all(half).unwrap();
     host.wait_for("it is pending", |status| status["sites"][0]["state"] == "pending");

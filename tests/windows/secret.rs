@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::windows::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
-use crate::host::Host;
+use crate::host::{Host, retried};
 
 /// All that others may do with an open file: read, write, remove.
 const SHARED: u32 = 7;
@@ -48,9 +48,9 @@ fn a_file_that_its_writer_lets_others_read_is_waited_for_too() {
     let mut host = Host::new();
     host.start_agent();
     let pair = host.issue();
-    std::fs::write(host.key(), &pair.key_pem).unwrap();
+    retried(|| std::fs::write(host.key(), &pair.key_pem));
     let mut writer =
-        OpenOptions::new().write(true).truncate(true).share_mode(SHARED).open(host.certificate()).unwrap();
+        retried(|| OpenOptions::new().write(true).truncate(true).share_mode(SHARED).open(host.certificate()));
     // Whole, but who has it open may have more to write.
     writer.write_all(pair.fullchain_pem.as_bytes()).unwrap();
     let status = host.wait_for("it is seen", |_| host.log().contains("being_written"));

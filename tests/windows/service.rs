@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use windows_service::service::ServiceAccess;
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
-use crate::host::{Host, NAME, started};
+use crate::host::{Host, NAME, retried, started};
 
 const EVENT_SOURCE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\certhook";
 const SERVICE: &str = r"HKLM\SYSTEM\CurrentControlSet\Services\certhook";
@@ -64,8 +64,8 @@ fn the_service_is_made_started_stopped_and_removed() {
         status["agent"]["running"] == true && status["sites"][0]["state"] == "current"
     });
     let pair = host.issue();
-    std::fs::write(host.key(), &pair.key_pem).unwrap();
-    std::fs::write(host.certificate(), &pair.fullchain_pem).unwrap();
+    retried(|| std::fs::write(host.key(), &pair.key_pem));
+    retried(|| std::fs::write(host.certificate(), &pair.fullchain_pem));
     host.wait_until_done(&pair);
 
     // Its configuration changes, and it is told so; as `sc control certhook paramchange` does, which wine lacks.
