@@ -3,8 +3,9 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::discover::Opened;
@@ -13,6 +14,9 @@ use crate::problem::{Problem, printable};
 
 /// A file system that does not answer within this time keeps nginx waiting too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Threads that look, and how many files make another one worth its while.
+const THREADS: usize = 4;
+const LEAST_SHARE: usize = 250;
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
@@ -29,32 +33,65 @@ pub(super) struct Blocked {
 /// nginx's own `open()` somebody may still put a pipe there. Blocking, for a few seconds at most.
 pub(super) fn first(opened: impl FnOnce() -> Arc<Vec<Opened>> + Send + 'static) -> Option<Blocked> {
     let (sender, answer) = channel();
-    let looked = Arc::new(Mutex::new(None));
-    let looking = Arc::clone(&looked);
+    let looks = Arc::new(OnceLock::new());
+    let begun = Arc::clone(&looks);
     // On a thread of its own: on a file system that hangs it is left behind.
     std::thread::spawn(move || {
-        let opened = opened();
-        let looks_at = |index| {
-            *looking.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&opened), index));
-        };
-        let blocked = opened.iter().enumerate().find_map(|(index, file)| {
-            looks_at(index);
-            obstacle(file)
-        });
-        let _ = sender.send(blocked);
+        let _ = sender.send(begun.get_or_init(|| Looks::at(opened())).first());
     });
     match answer.recv_timeout(ANSWER_TIMEOUT) {
         Ok(blocked) => blocked,
         Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) => {
-            Some(hangs(looked.lock().unwrap_or_else(PoisonError::into_inner).take()))
-        }
+        Err(RecvTimeoutError::Timeout) => Some(hangs(looks.get().and_then(Looks::unfinished))),
     }
 }
 
+/// Looks at many files, on a few threads: the signal waits for them.
+struct Looks {
+    opened: Arc<Vec<Opened>>,
+    /// How many files each thread has finished.
+    finished: [AtomicUsize; THREADS],
+}
+
+impl Looks {
+    fn at(opened: Arc<Vec<Opened>>) -> Self {
+        Self { opened, finished: Default::default() }
+    }
+
+    fn first(&self) -> Option<Blocked> {
+        std::thread::scope(|scope| {
+            let mut shares = self.shares().zip(&self.finished);
+            let own = shares.next();
+            let others: Vec<_> = shares.map(|(files, done)| scope.spawn(move || look(files, done))).collect();
+            let own = own.and_then(|(files, done)| look(files, done));
+            let others = others.into_iter().map(|other| other.join().ok().flatten());
+            std::iter::once(own).chain(others).collect::<Vec<_>>().into_iter().flatten().next()
+        })
+    }
+
+    /// The files of each thread.
+    fn shares(&self) -> std::slice::Chunks<'_, Opened> {
+        self.opened.chunks(self.opened.len().div_ceil(THREADS).max(LEAST_SHARE))
+    }
+
+    /// The first file whose look has not come to its end.
+    fn unfinished(&self) -> Option<&Opened> {
+        let done = self.finished.iter().map(|done| done.load(Ordering::Acquire));
+        self.shares().zip(done).find_map(|(files, done)| files.get(done))
+    }
+}
+
+fn look(files: &[Opened], done: &AtomicUsize) -> Option<Blocked> {
+    files.iter().find_map(|file| {
+        let found = obstacle(file);
+        done.fetch_add(1, Ordering::Release);
+        found
+    })
+}
+
 /// The file that was looked at when the time was over; before that it was the configuration that was read.
-fn hangs(at: Option<(Arc<Vec<Opened>>, usize)>) -> Blocked {
-    if let Some(file) = at.as_ref().and_then(|(opened, index)| opened.get(*index)) {
+fn hangs(at: Option<&Opened>) -> Blocked {
+    if let Some(file) = at {
         return blocked(file, "is on a file system that does not answer", None);
     }
     let message = "nginx is not reloaded, since it would wait for ever: the file system of its configuration does not answer";
