@@ -33,6 +33,7 @@
 mod issuers;
 pub mod judge;
 mod pace;
+mod proof;
 mod schedule;
 mod server;
 mod setup;
@@ -52,6 +53,7 @@ use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
 use issuers::Issuers;
 pub use pace::{FIRST_HOLD_OFF, LONGEST_HOLD_OFF, PACE_WINDOW, Pace};
+pub use proof::{Accepting, OLD_WORKER_LIMIT, Worker};
 use schedule::{Key, Schedule};
 use server::Server;
 pub use setup::{ServerSetup, SiteSetup, Tuning};
@@ -157,6 +159,8 @@ pub enum Event {
     Mended(ServerId),
     /// So many old workers of a server still drain; `None` where it cannot be told.
     Counted(ServerId, Option<usize>),
+    /// Who accepts connections of a server.
+    Accepting(ServerId, Accepting),
     /// A deadline has passed.
     Tick,
 }
@@ -185,6 +189,8 @@ pub struct Loaded {
     pub marks: Vec<(SiteId, Mark)>,
     /// The sites whose new set could not be put before it.
     pub kept_back: Vec<(SiteId, Problem)>,
+    /// Its processes from before; empty where there are none, or none can be seen.
+    pub before: BTreeSet<i32>,
 }
 
 /// A reload that a server refused.
@@ -216,6 +222,8 @@ pub enum Action {
     Reload(ServerId),
     /// Count the old workers of a server that still drain.
     Count(ServerId),
+    /// Find out who accepts connections of a server.
+    LookAtWorkers(ServerId),
     /// Write down that the site's leaf on disk is served.
     Record(SiteId, Installed),
     /// Tell that a site has a problem now, or none any more.
@@ -358,6 +366,7 @@ impl Agent {
             Event::LoadedByOthers(server) => self.loaded_by_others(now, server),
             Event::Mended(server) => self.look_at_unserved(now, server, false),
             Event::Counted(server, draining) => self.counted(now, server, draining),
+            Event::Accepting(server, accepting) => self.accepting(now, server, &accepting),
             Event::Tick => {}
         }
     }
@@ -382,6 +391,7 @@ impl Agent {
             match key {
                 Key::Site(site) => self.site_due(now, site),
                 Key::Server(server) => self.try_reload(now, server),
+                Key::Workers(server) => self.look_at_workers_soon(now, server),
                 Key::Rescan => self.look_at_all(now, Cause::Asked),
             }
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::agent::Accepting;
 use crate::certificate::{Fingerprint, Leaf, Material, Thumbprint};
 use crate::config::{self, Binding, Kind, Reload};
 use crate::discover;
@@ -47,13 +48,15 @@ pub struct Workers {
 }
 
 /// A reload that ended well, as far as that can be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// Until new workers were there.
     pub took: Duration,
     /// How many workers of earlier loads ended their last connections at that time. Those of the load that is
     /// being replaced are not told to end before 100 ms after it.
     pub draining: usize,
+    /// Its processes from before it was told; empty where there are none, or none can be seen.
+    pub before: BTreeSet<i32>,
 }
 
 /// A reload that did not end well.
@@ -159,6 +162,16 @@ impl Server {
         }
     }
 
+    /// Who accepts its connections. A few reads below `/proc`: blocking.
+    pub fn accepting(&self) -> Accepting {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.accepting(),
+            Program::Command(_) => Accepting::Unseen,
+            // HTTP.sys takes a binding for all connections at once.
+            Program::Iis(_) => Accepting::Nobody,
+        }
+    }
+
     /// Reloads it and waits until it has loaded, as far as that can be seen; the wire has the last word.
     ///
     /// # Errors
@@ -168,10 +181,10 @@ impl Server {
             Program::Nginx(nginx) => nginx.reload(&self.name).await,
             Program::Command(command) => {
                 let took = command.run(&self.name).await?;
-                Ok(Loaded { took, draining: 0 })
+                Ok(Loaded { took, draining: 0, before: BTreeSet::new() })
             }
             // There is nothing to load: each certificate is given to it by [`Server::install`].
-            Program::Iis(_) => Ok(Loaded { took: Duration::ZERO, draining: 0 }),
+            Program::Iis(_) => Ok(Loaded { took: Duration::ZERO, draining: 0, before: BTreeSet::new() }),
         }
     }
 

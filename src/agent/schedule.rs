@@ -15,6 +15,8 @@ pub(super) enum Key {
     Site(SiteId),
     /// A server's next reload.
     Server(ServerId),
+    /// A look at a server's workers.
+    Workers(ServerId),
     /// The slow look at everything.
     Rescan,
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::proof::Workers;
 use super::schedule::Key;
 use super::{
-    ACCEPTED, Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP,
-    OWN, Refused, SCAN_HOLD, STREAM_PAUSE, ServerId, ServerSetup, SiteId, State,
+    Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, OWN, Refused,
+    SCAN_HOLD, STREAM_PAUSE, ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
 
@@ -43,6 +44,8 @@ pub(super) struct Server {
     draining: Option<(Instant, usize)>,
     /// They are being counted.
     counting: bool,
+    /// What is known of those that accept connections.
+    pub(super) workers: Workers,
 }
 
 impl Server {
@@ -64,6 +67,7 @@ impl Server {
             unserved: BTreeSet::new(),
             draining: None,
             counting: false,
+            workers: Workers::default(),
         }
     }
 
@@ -243,6 +247,7 @@ impl Agent {
                 server.loaded = Some((begun, now));
                 // There is one generation more to drain.
                 server.draining = None;
+                server.workers.loaded(begun, now, loaded.before.clone());
                 self.has_loaded(now, id, &sites, loaded);
             }
             Err(refused) => {
@@ -283,6 +288,7 @@ impl Agent {
                 }
             }
         }
+        self.look_at_workers_soon(now, id);
     }
 
     /// Somebody else had it loaded; its old workers may answer for a moment more.
@@ -311,14 +317,6 @@ impl Agent {
     /// When the server is reloaded next, while sites are ready and it is spared.
     pub fn next_reload(&self, id: ServerId) -> Option<Instant> {
         self.schedule.of(Key::Server(id))
-    }
-
-    /// Whether a reload that began before `whole` is under way, or its old workers may still answer.
-    pub(super) fn is_changing(&self, now: Instant, id: ServerId, whole: Instant) -> bool {
-        let server = &self.servers[id.0];
-        let in_flight = server.in_flight.as_ref().is_some_and(|(_, begun)| *begun < whole);
-        let overlaps = |(begun, loaded): (Instant, Instant)| begun < whole && now < loaded + ACCEPTED;
-        in_flight || server.loaded.is_some_and(overlaps)
     }
 
     /// Whether old workers may still answer of a server that has loaded the set which was whole at `whole`.

@@ -8,6 +8,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::proof::Shown;
 use super::schedule::Key;
 use super::{Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, SiteId, SiteSetup, retry_pause};
 use crate::certificate::{Doubt, Fingerprint, Leaf};
@@ -43,8 +44,6 @@ pub enum State {
         since: Instant,
         /// When patience ends.
         until: Instant,
-        /// Since when every handshake has shown the new leaf.
-        shown: Option<Instant>,
     },
     /// The ledger is writing.
     Recording,
@@ -125,6 +124,13 @@ pub struct Site {
     /// What clients were shown last, each once.
     shown: Box<[Arc<Leaf>]>,
     probed_at: Option<Instant>,
+    /// The handshakes that have shown the leaf on disk, while a proof is wanted.
+    pub(super) proof: Option<Shown>,
+    /// A handshake is being made, and when it was asked for.
+    pub(super) asking: bool,
+    pub(super) asked_at: Option<Instant>,
+    /// The last worker of the generation that was alone then.
+    pub(super) asked_within: Option<i32>,
     // Few sites have any of these.
     problem: Option<Box<(Problem, Instant)>>,
     fault: Option<Box<Problem>>,
@@ -154,6 +160,10 @@ impl Site {
             kept: None,
             shown: Box::default(),
             probed_at: None,
+            proof: None,
+            asking: false,
+            asked_at: None,
+            asked_within: None,
             problem: None,
             fault: None,
             changes: pace.map(|pace| Box::new(Changes::new(pace, recorded.map(|recorded| recorded.set)))),

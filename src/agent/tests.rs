@@ -4,6 +4,7 @@ mod changing;
 mod fresh;
 mod limits;
 mod model;
+mod proof;
 mod trouble;
 mod world;
 
@@ -215,8 +216,8 @@ fn the_wire_is_asked_until_old_workers_are_gone_and_twice() {
 #[test]
 fn one_handshake_is_no_proof() {
     let mut world = World::settled(1);
-    // Before the reload old, after it new, old, new, new.
-    world.script = vec![1, 2, 1, 2, 2];
+    // Before the reload old, after it new, and of the new workers alone old, then new.
+    world.script = vec![1, 2, 1, 2];
     world.write(0, 2);
     world.run(SECOND * 2);
     assert_eq!(world.records(), [(0, 2, How::Installed)]);

@@ -1,5 +1,6 @@
 //! A server that is given its certificates (IIS): what a reload is to others is an installation of each here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,7 +29,12 @@ impl Daemon {
             let outcome = match in_common(&kept_back, count) {
                 // It is the server's, then.
                 Some(problem) => Err(Refusal::from(problem)),
-                None => Ok(Loaded { took: begun.elapsed(), marks: Vec::new(), kept_back }),
+                None => Ok(Loaded {
+                    took: begun.elapsed(),
+                    marks: Vec::new(),
+                    kept_back,
+                    before: BTreeSet::new(),
+                }),
             };
             // The loop is gone only when certhook ends.
             let _ = news.send(News::Reloaded(id, outcome));

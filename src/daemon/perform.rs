@@ -98,6 +98,12 @@ impl Daemon {
                     let _ = results.send(Event::Counted(id, draining));
                 });
             }
+            Action::LookAtWorkers(id) => {
+                let server = self.servers.get(id);
+                tokio::task::spawn_blocking(move || {
+                    let _ = results.send(Event::Accepting(id, server.accepting()));
+                });
+            }
             Action::Record(id, installed) => {
                 crash::point("verified");
                 self.record(id, &installed);

@@ -67,6 +67,7 @@ impl Daemon {
                     took: loaded.took,
                     marks: prepared.marks,
                     kept_back: prepared.kept_back,
+                    before: loaded.before,
                 });
                 News::Reloaded(id, outcome)
             };

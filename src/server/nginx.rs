@@ -17,12 +17,14 @@ mod systemd;
 mod title;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::command::Command;
 use super::{Loaded, Refusal, Workers};
+use crate::agent::{Accepting, Worker};
 use crate::config::{self, Reload};
 use crate::discover::{self, Found, Log, Opened};
 use crate::platform::{self, Signature};
@@ -159,6 +161,18 @@ impl Nginx {
             }
         }
         Some(workers)
+    }
+
+    /// The workers that accept connections, those of a master that is being upgraded too. Blocking.
+    pub(super) fn accepting(&self) -> Accepting {
+        let Some(masters) = self.last_masters().or_else(|| self.find().ok()) else {
+            return Accepting::Unseen;
+        };
+        let workers = masters.all().flat_map(Master::family).filter(|(_, child)| *child == Child::Worker);
+        // One that has no age has just ended.
+        Accepting::Workers(
+            workers.filter_map(|(pid, _)| Some(Worker { pid, age: process::age(pid)? })).collect(),
+        )
     }
 
     /// Whether it keeps what it loaded over a reload where the file looks unchanged. Blocking.
@@ -317,7 +331,7 @@ impl Nginx {
         };
         self.off_the_loop(Self::not_blocked).await?;
         let took = command.run(server).await?;
-        Ok(Loaded { took, draining: 0 })
+        Ok(Loaded { took, draining: 0, before: BTreeSet::new() })
     }
 
     /// nginx's own configuration test with the master's arguments.

@@ -1,10 +1,11 @@
 //! The parts without I/O: what judging a set costs, and what one renewal costs the agent, of few sites and of many.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use certhook::agent::{
-    Action, Agent, Cause, Event, Loaded, Mark, Seen, ServerId, ServerSetup, Sighting, SiteId, SiteSetup,
-    State, Tuning,
+    Accepting, Action, Agent, Cause, Event, Loaded, Mark, Seen, ServerId, ServerSetup, Sighting, SiteId,
+    SiteSetup, State, Tuning,
 };
 use certhook::certificate::{self, Key};
 use certhook_test_support::ca::{Authority, KeyType, Order, Pair};
@@ -87,9 +88,13 @@ impl World {
                 for site in self.agent.reloading(server).into_iter().flatten() {
                     self.wire[site.0] = self.disk[site.0];
                 }
-                let (marks, kept_back) = (Vec::new(), Vec::new());
-                Event::Reloaded(server, Ok(Loaded { took: Duration::from_millis(10), marks, kept_back }))
+                let (marks, kept_back, before) = (Vec::new(), Vec::new(), BTreeSet::new());
+                Event::Reloaded(
+                    server,
+                    Ok(Loaded { took: Duration::from_millis(10), marks, kept_back, before }),
+                )
             }
+            Action::LookAtWorkers(server) => Event::Accepting(server, Accepting::Nobody),
             Action::Record(site, _) => Event::Recorded(site, Ok(())),
             Action::Count(_) | Action::Tell(..) => return None,
         })

@@ -112,7 +112,17 @@ fn dependencies_point_inward() {
         ("discover", &["config", "files", "platform", "problem"]),
         (
             "server",
-            &["certificate", "command", "config", "crash", "discover", "files", "platform", "problem"],
+            &[
+                "agent",
+                "certificate",
+                "command",
+                "config",
+                "crash",
+                "discover",
+                "files",
+                "platform",
+                "problem",
+            ],
         ),
         ("probe", &["agent", "apart", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),

@@ -82,7 +82,7 @@ impl Agent {
     }
 
     /// Starts over if a hint came meanwhile.
-    pub(super) fn look_again(&mut self, now: Instant, id: SiteId) -> bool {
+    pub(in crate::agent) fn look_again(&mut self, now: Instant, id: SiteId) -> bool {
         let site = &mut self.sites[id];
         let Some(again) = site.again.take() else { return false };
         // Whatever was under way beyond reading is not known to have come to a good end.
@@ -96,7 +96,7 @@ impl Agent {
     pub(in crate::agent) fn site_due(&mut self, now: Instant, id: SiteId) {
         match self.sites[id].state {
             State::Inspecting => self.failed(now, id, not_read()),
-            State::Verifying { .. } | State::Probing => self.actions.push(Action::Probe(id)),
+            State::Verifying { .. } | State::Probing => self.ask(now, id),
             State::Waiting { .. } | State::HeldOff { .. } => self.look_now(now, id, true),
             _ => self.look_now(now, id, false),
         }
@@ -174,8 +174,9 @@ impl Agent {
             self.ready(now, id);
             return;
         }
-        self.sites[id].state = State::Probing;
-        self.actions.push(Action::Probe(id));
+        let site = &mut self.sites[id];
+        (site.state, site.proof) = (State::Probing, None);
+        self.ask(now, id);
     }
 
     fn not_whole(&mut self, now: Instant, id: SiteId, incomplete: Incomplete) {

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 impl Agent {
     pub(in crate::agent) fn probed(&mut self, now: Instant, id: SiteId, sightings: Vec<Sighting>) {
         let site = &mut self.sites[id];
+        site.asking = false;
         let Some(disk) = &site.disk else { return };
         let wire = judge(disk, site.recorded.as_ref(), &sightings);
         // On most sites at all times that is what is on disk.
@@ -27,11 +28,12 @@ impl Agent {
         }
         site.shown = shown.into_boxed_slice();
         site.probed_at = Some(now);
+        if wire != Wire::Served {
+            site.proof = None;
+        }
         match site.state {
             State::Probing => self.before_reload(now, id, wire),
-            State::Verifying { since, until, shown } => {
-                self.after_reload(now, id, wire, (since, until, shown));
-            }
+            State::Verifying { since, until } => self.after_reload(now, id, wire, (since, until)),
             _ => {}
         }
     }
@@ -42,7 +44,6 @@ impl Agent {
         }
         let doubtful = match wire {
             Wire::Stale(_) | Wire::Foreign(_) => self.may_be_old_workers(now, id),
-            Wire::Served => self.may_be_the_last_of_it(now, id),
             _ => false,
         };
         if doubtful {
@@ -74,9 +75,10 @@ impl Agent {
         // The leaf alone cannot show that a mended chain was loaded.
         let new_chain =
             new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
+        let uncertain = site.problem.is_some() || site.failures > 0 || self.may_be_old(site.server);
         match wire {
             Wire::Served if new_chain && !tried => self.ready(now, id),
-            Wire::Served if new => self.record(now, id, now),
+            Wire::Served if new || uncertain => self.shown(now, id),
             Wire::Served => self.settled(now, id),
             // A server that loads and still does not serve it uses another file: a few reloads show that.
             Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
@@ -96,13 +98,6 @@ impl Agent {
         let site = &self.sites[id];
         let just_begun = site.untouched && self.begun.is_some_and(|begun| now < begun + OVERLAP);
         just_begun || site.whole.is_some_and(|(_, whole)| self.overlaps(now, site.server, whole))
-    }
-
-    /// What is on disk came after a reload began that is not quite over: that may have loaded what was there
-    /// before, and old workers may be what still answers.
-    fn may_be_the_last_of_it(&self, now: Instant, id: SiteId) -> bool {
-        let site = &self.sites[id];
-        site.whole.is_some_and(|(_, whole)| self.is_changing(now, site.server, whole))
     }
 
     /// Whoever wrote the server's configuration has not made it load yet, and may not be ready to.
@@ -149,46 +144,43 @@ impl Agent {
             let times = before.map_or(0, |before| before.times).saturating_add(1);
             Box::new(Reloaded { set, at: now, times, mark })
         });
-        site.state = State::Verifying { since: now, until: now + timeout, shown: None };
+        site.state = State::Verifying { since: now, until: now + timeout };
+        site.proof = None;
         if at_once {
-            self.actions.push(Action::Probe(id));
+            self.ask(now, id);
         } else {
             self.schedule.set(Key::Site(id), now + ACCEPTED);
         }
     }
 
-    fn after_reload(
-        &mut self,
-        now: Instant,
-        id: SiteId,
-        wire: Wire,
-        (since, until, shown): (Instant, Instant, Option<Instant>),
-    ) {
-        let problem = match (wire, shown) {
-            (Wire::Served, Some(shown)) if now >= since + ACCEPTED => {
-                self.record(now, id, shown);
-                return;
-            }
-            (Wire::Served, shown) => {
-                let shown = shown.unwrap_or(now);
-                self.sites[id].state = State::Verifying { since, until, shown: Some(shown) };
-                self.schedule.set(Key::Site(id), now.max(since + ACCEPTED));
-                return;
-            }
-            (Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem), _) => problem,
+    fn after_reload(&mut self, now: Instant, id: SiteId, wire: Wire, (since, until): (Instant, Instant)) {
+        let problem = match wire {
+            Wire::Served => return self.shown(now, id),
+            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => problem,
         };
         if self.look_again(now, id) {
             return;
         }
-        if now >= until {
+        // More reloads would not end a worker that still accepts.
+        if now >= until && self.old_worker(self.sites[id].server).is_none() {
             self.failed(now, id, problem);
             return;
         }
-        self.sites[id].state = State::Verifying { since, until, shown: None };
         // Old workers accept for a tenth of a second; after that there is less hurry.
         let pause =
             (now.duration_since(since) / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         self.schedule.set(Key::Site(id), now + pause);
+    }
+
+    /// The leaf on disk is proved to be served; handshakes have shown it since `served`.
+    pub(in crate::agent) fn proved(&mut self, now: Instant, id: SiteId, served: Instant) {
+        let site = &self.sites[id];
+        match site.state {
+            State::Probing if !site.disk.as_ref().is_some_and(|disk| site.is_new(disk)) => {
+                self.settled(now, id)
+            }
+            _ => self.record(now, id, served),
+        }
     }
 
     fn record(&mut self, now: Instant, id: SiteId, served: Instant) {

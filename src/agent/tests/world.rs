@@ -69,6 +69,13 @@ pub(super) struct World {
     /// What the next handshakes show, whatever is loaded.
     pub(super) script: Vec<u8>,
 
+    /// The worker of the last load, and when it was started.
+    generation: i32,
+    generation_at: Instant,
+    pub(super) workers_unseen: bool,
+    /// The worker of the load before never ends.
+    pub(super) old_accepts: bool,
+    pub(super) looks_at_workers: u32,
     pub(super) reloads: Vec<Instant>,
     pub(super) failed_loads: usize,
     pub(super) probes: u32,
@@ -156,6 +163,11 @@ impl World {
             ledger_fails: false,
             hangs: false,
             script: Vec::new(),
+            generation: 100,
+            generation_at: now - Duration::from_secs(3600),
+            workers_unseen: false,
+            old_accepts: false,
+            looks_at_workers: 0,
             reloads: Vec::new(),
             failed_loads: 0,
             probes: 0,
@@ -289,7 +301,12 @@ impl World {
                     took,
                     marks: Vec::new(),
                     kept_back: std::mem::take(&mut self.kept_back),
+                    before: BTreeSet::from([self.generation]),
                 });
+                if outcome.is_ok() {
+                    self.generation += 1;
+                    self.generation_at = self.now + self.reload_takes;
+                }
                 let at_fault = self.at_fault.clone();
                 let outcome = outcome.map_err(|problem| Refused { problem, at_fault });
                 self.later(self.reload_takes, Event::Reloaded(id, outcome));
@@ -312,8 +329,25 @@ impl World {
                 self.counts += 1;
                 self.later(self.looking_takes, Event::Counted(id, Some(self.draining)));
             }
+            Action::LookAtWorkers(id) => {
+                self.looks_at_workers += 1;
+                let accepting = self.accepting();
+                self.later(self.looking_takes, Event::Accepting(id, accepting));
+            }
             Action::Tell(id, problem) => self.told.push((id.0, problem.map(|problem| problem.code))),
         }
+    }
+
+    /// The workers of the last load, and those of the one before for as long as they overlap.
+    fn accepting(&self) -> Accepting {
+        if self.workers_unseen {
+            return Accepting::Unseen;
+        }
+        let age = self.now.saturating_duration_since(self.generation_at);
+        let old = Worker { pid: self.generation - 1, age: Duration::from_secs(3600) };
+        let overlaps = self.before.iter().any(|(_, until)| self.now < *until) || self.old_accepts;
+        let new = (self.now >= self.generation_at).then_some(Worker { pid: self.generation, age });
+        Accepting::Workers(new.into_iter().chain(overlaps.then_some(old)).collect())
     }
 
     fn inspect(&self, site: usize) -> Result<Seen, Incomplete> {

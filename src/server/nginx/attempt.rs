@@ -140,7 +140,7 @@ impl Attempt {
     async fn replaced(self, nginx: &Nginx, told: Instant) -> Result<Loaded, Refusal> {
         while nginx.told_by != Reload::Signal && told.elapsed() < nginx.patience {
             if nginx.off_the_loop(|nginx| nginx.find().is_ok()).await {
-                return Ok(Loaded { took: self.begun.elapsed(), draining: 0 });
+                return Ok(Loaded { took: self.begun.elapsed(), draining: 0, before: self.before });
             }
             tokio::time::sleep(RESTART_PAUSE).await;
         }
@@ -163,9 +163,9 @@ impl Attempt {
         Refusal::of(Problem { message: format!("{} ({test})", refusal.message), ..refusal }, &said)
     }
 
-    fn loaded(&self) -> Loaded {
+    fn loaded(self) -> Loaded {
         let family = self.masters.all().flat_map(Master::family);
         let draining = family.filter(|(_, child)| *child == Child::Draining).count();
-        Loaded { took: self.begun.elapsed(), draining }
+        Loaded { took: self.begun.elapsed(), draining, before: self.before }
     }
 }

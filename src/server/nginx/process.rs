@@ -309,7 +309,7 @@ fn namespaces(process: &str) -> Vec<i32> {
 }
 
 /// How long ago it was started.
-fn age(pid: i32) -> Option<Duration> {
+pub(super) fn age(pid: i32) -> Option<Duration> {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     let started = stat::<u64>(pid, 19)? * 1000 / u64::try_from(ticks).ok()?;
     let uptime = read("/proc/uptime").ok()?;
