@@ -33,5 +33,7 @@ mod staged;
 mod time;
 #[path = "slow/tools.rs"]
 mod tools;
+#[path = "slow/truth.rs"]
+mod truth;
 #[path = "slow/writers.rs"]
 mod writers;

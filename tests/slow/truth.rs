@@ -1,0 +1,108 @@
+//! What the portal is told is so: three sites are renewed at once, again and again, while their files are touched,
+//! somebody else reloads, a worker is stopped, and the machine is busy.
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use certhook_test_support::portal::What;
+use certhook_test_support::writers::Writer;
+use fastrand::Rng;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::host::{Extra, Host};
+use crate::machine::{say, setting};
+use crate::renewals::Renewals;
+
+/// Handshakes after each report.
+const HANDSHAKES: usize = 12;
+
+/// Four loops that leave nobody a processor of his own.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start() -> Self {
+        let one = |_| Command::new("/bin/sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..4).map(one).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Stops a worker; the thread lets it go on after 600 ms.
+fn stop_one(host: &Host, random: &mut Rng) -> Option<std::thread::JoinHandle<()>> {
+    let workers = host.nginx.workers();
+    let worker = Pid::from_raw(*workers.get(random.usize(0..workers.len().max(1)))?);
+    // It may have ended.
+    kill(worker, Signal::SIGSTOP).ok()?;
+    Some(std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(600));
+        let _ = kill(worker, Signal::SIGCONT);
+    }))
+}
+
+#[test]
+fn after_each_report_every_handshake_shows_the_new_leaf() {
+    let wanted = usize::try_from(setting("CERTHOOK_TRUTH_REPORTS", 45)).unwrap();
+    let extra = Extra {
+        portal: "requests_per_week = 100000".into(),
+        portal_allows: Some(100_000),
+        ..Extra::unlimited()
+    };
+    let mut host = Host::with(&[Writer::Lego, Writer::Certbot, Writer::AcmeSh], extra);
+    host.start_agent_and_settle();
+    let _busy = Busy::start();
+    let (mut random, mut renewals) = (Rng::new(), Renewals::default());
+    let (mut reports, mut lies, mut stopped) = (0, Vec::new(), Vec::new());
+    while reports < wanted {
+        let before = host.portal.journal().len();
+        for site in 0..3 {
+            renewals.renew(&mut host, site, Duration::from_millis(random.u64(0..20)));
+            std::thread::sleep(Duration::from_millis(random.u64(0..60)));
+        }
+        let told = |host: &Host, site: usize| {
+            let journal = host.portal.journal();
+            let mut posts = journal[before..].iter().filter(|entry| entry.what == What::Report);
+            posts.any(|entry| entry.status == Some(200) && entry.json()["id"] == host.sites[site].id)
+        };
+        let mut open: Vec<usize> = (0..3).collect();
+        let mut disturbances = random.usize(0..4);
+        host.wait_until("three reports", || {
+            if disturbances > 0 {
+                disturbances -= 1;
+                let layout = &host.sites[random.usize(0..3)].layout;
+                match random.u8(0..4) {
+                    // As a chmod or a second copy: nothing changes but the time.
+                    0 => drop(Command::new("chmod").arg("g+r").arg(&layout.certificate).status()),
+                    1 => drop(Command::new("chmod").arg("600").arg(&layout.key).status()),
+                    2 => host.nginx.hup(),
+                    _ => stopped.extend(stop_one(&host, &mut random)),
+                }
+            }
+            for site in open.clone().into_iter().filter(|site| told(&host, *site)) {
+                open.retain(|other| *other != site);
+                reports += 1;
+                let expected = &host.sites[site].pair.fingerprint;
+                let shown: Vec<String> = (0..HANDSHAKES).map(|_| host.served(site)).collect();
+                let old = shown.iter().filter(|leaf| *leaf != expected).count();
+                if old > 0 {
+                    lies.push(format!("report {reports}: {old} of {HANDSHAKES} handshakes of site {site}"));
+                }
+            }
+            open.is_empty()
+        });
+    }
+    for thread in stopped {
+        thread.join().unwrap();
+    }
+    host.stop_agent();
+    assert_eq!(lies, [] as [String; 0], "of {reports} reports");
+    say(&format!("truth: {reports} reports, {HANDSHAKES} handshakes after each: no old leaf"));
+}
