@@ -160,8 +160,11 @@ pub enum Key<'a> {
 pub struct Bundle {
     /// The first certificate of the file; whoever is shown the same shares it.
     pub leaf: Arc<Leaf>,
-    /// One fingerprint over every certificate of the file: it tells a mended chain from a rewrite.
+    /// One fingerprint over every certificate of the file, and over the key's file where the key cannot be checked: it
+    /// tells a mended chain, or a key that came later, from a rewrite.
     pub set: Fingerprint,
+    /// The fingerprint of the key's file, where it is one and the key cannot be checked.
+    pub unchecked_key: Option<Fingerprint>,
     /// How many certificates follow the leaf.
     pub intermediates: u32,
     /// Evidence that could not be had, the weightiest first.
@@ -189,9 +192,15 @@ pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundl
     if now > leaf.not_after {
         return Err(Fault::Expired(leaf.not_after));
     }
+    let unchecked = doubts.iter().any(|doubt| matches!(doubt, Doubt::KeyUnchecked(_)));
+    let key_file = match key {
+        Key::Pem(file) if unchecked => Some(file),
+        _ => None,
+    };
     Ok(Bundle {
         leaf: Arc::new(leaf),
-        set: Fingerprint::of_all(ders.iter().map(AsRef::as_ref)),
+        set: Fingerprint::of_all(ders.iter().map(AsRef::as_ref).chain(key_file)),
+        unchecked_key: key_file.map(Fingerprint::of),
         intermediates: u32::try_from(ders.len() - 1).unwrap_or(u32::MAX),
         doubts,
     })

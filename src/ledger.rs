@@ -42,6 +42,8 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("ledger/pruned.sql"),
 ];
 
+/// Of the database in memory; SQLite itself would take 2 MB as the history grows.
+const CACHE_KB: i64 = 256;
 /// The write-ahead log is taken into the database at so many pages of 4 kB: SQLite's own 1000 fill a small disk.
 const CHECKPOINT_PAGES: u32 = 64;
 /// What is kept of the log's file after that, in bytes.
@@ -356,6 +358,7 @@ fn open(state_dir: &Path) -> Result<Opened, LedgerError> {
     let mut connection = Connection::open_with_flags(&path, flags)?;
     connection.busy_timeout(BUSY)?;
     begin_log(&connection)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", MOST_LOG)?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -172,6 +172,15 @@ impl Server {
         }
     }
 
+    /// Whether every worker that accepts was started after its configuration was last written, by a second at least. A
+    /// few reads below `/proc`, and of the metadata of its configuration's files: blocking.
+    pub fn has_loaded_its_configuration(&self) -> bool {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.has_loaded_its_configuration(),
+            Program::Command(_) | Program::Iis(_) => false,
+        }
+    }
+
     /// Reloads it and waits until it has loaded, as far as that can be seen; the wire has the last word.
     ///
     /// # Errors

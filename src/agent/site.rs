@@ -271,9 +271,20 @@ impl Site {
             // A slow copy may have stopped exactly after the leaf's block.
             Doubt::LeafOnly if had_chain => settle,
             Doubt::ChainGap { .. } => settle,
+            Doubt::KeyUnchecked(_) if self.key_may_follow(seen) => settle,
             Doubt::LeafOnly | Doubt::KeyUnchecked(_) => QUIET,
         });
         for_doubts.chain(self.unclosed.then_some(QUIET)).max()
+    }
+}
+
+impl Site {
+    /// Whether the key that belongs to a new certificate may not be written yet: nobody can check it, and its file is
+    /// what it was with the certificate before, as far as that is known.
+    fn key_may_follow(&self, seen: &Seen) -> bool {
+        let Some(key) = seen.bundle.unchecked_key else { return false };
+        let before = self.disk.as_ref().map(|disk| disk.bundle.unchecked_key);
+        before.is_none_or(|before| before == Some(key))
     }
 }
 

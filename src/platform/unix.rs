@@ -368,6 +368,15 @@ pub struct Signature {
     modified: (i64, i64),
 }
 
+impl Signature {
+    /// How long ago the file was changed last, its content or its names; `None` for a time to come.
+    pub fn age(&self) -> Option<Duration> {
+        let (seconds, nanoseconds) = self.changed.max(self.modified);
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::now().duration_since(UNIX_EPOCH.checked_add(since)?).ok()
+    }
+}
+
 /// The file's signature, links followed; `None` where there is no file.
 pub fn signature(path: &Path) -> Option<Signature> {
     let metadata = std::fs::metadata(path).ok()?;

@@ -69,6 +69,9 @@ struct Configuration {
     files: Arc<Vec<(PathBuf, Option<Signature>)>>,
 }
 
+/// nginx reads its configuration before it starts workers, and clocks are coarse.
+const LOADING: Duration = Duration::from_secs(1);
+
 impl Nginx {
     pub(super) fn new(found_by: config::Nginx, told_by: Reload, patience: Duration) -> Self {
         Self { found_by, told_by, patience, known: Arc::default() }
@@ -173,6 +176,18 @@ impl Nginx {
         Accepting::Workers(
             workers.filter_map(|(pid, _)| Some(Worker { pid, age: process::age(pid)? })).collect(),
         )
+    }
+
+    /// Whether every worker that accepts was started after its configuration was last written. Blocking.
+    pub(super) fn has_loaded_its_configuration(&self) -> bool {
+        let Accepting::Workers(workers) = self.accepting() else { return false };
+        let Some(oldest) = workers.iter().map(|worker| worker.age).max() else { return false };
+        let Some(configuration) = self.configuration() else { return false };
+        let is_older = |(_, signature): &(PathBuf, Option<Signature>)| {
+            let age = signature.as_ref().and_then(Signature::age);
+            age.is_some_and(|age| age > oldest + LOADING)
+        };
+        !configuration.files.is_empty() && configuration.files.iter().all(is_older)
     }
 
     /// Whether it keeps what it loaded over a reload where the file looks unchanged. Blocking.

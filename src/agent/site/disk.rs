@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use super::{Again, Kept, State};
 use crate::agent::schedule::Key;
-use crate::agent::{Action, Agent, Cause, Incomplete, LOOK_LIMIT, NOT_READ, QUIET, Seen, SiteId};
+use crate::agent::{
+    Action, Agent, Cause, Incomplete, LOOK_LIMIT, MOST_RELOADS, NOT_READ, QUIET, Seen, SiteId,
+};
 use crate::problem::Problem;
 
 fn not_read() -> Problem {
@@ -19,16 +21,14 @@ impl Agent {
     pub(in crate::agent) fn look(&mut self, now: Instant, id: SiteId, cause: Cause) {
         let site = &mut self.sites[id];
         match cause {
-            // The slow rescan, and whoever asks, may have it reloaded once more.
-            Cause::Asked | Cause::Requested => {
-                if cause == Cause::Requested {
-                    site.release();
-                }
+            // Whoever asks may have it reloaded once more; a rescan would do so for ever.
+            Cause::Requested => {
+                site.release();
                 if let Some(reloaded) = &mut site.reloaded {
-                    reloaded.times = reloaded.times.min(1);
+                    reloaded.times = reloaded.times.min(MOST_RELOADS - 1);
                 }
             }
-            Cause::Missed | Cause::Reloaded => {}
+            Cause::Asked | Cause::Missed | Cause::Reloaded => {}
             Cause::Changed | Cause::Writing => {
                 site.touched = Some(now);
                 site.untouched = false;

@@ -59,8 +59,9 @@ impl Agent {
             Wire::Served if new => self.servers[site.server.0].loads_when_told = false,
             _ => {}
         }
-        // A renewal is not put off for that: what clients are shown until then comes to its end.
-        let renewed = new && site.recorded.is_some();
+        // A renewal is not put off for that: what clients are shown until then comes to its end. One was seen to be
+        // written, or replaces what was once proved.
+        let renewed = new && (site.recorded.is_some() || site.touched.is_some());
         if let (Some(since), false, Wire::Foreign(_) | Wire::Unreachable(_)) = (site.unloaded, renewed, &wire)
         {
             self.not_loaded(now, id, since);

@@ -150,6 +150,10 @@ fn play(steps: &[Step], told: Told) -> World {
         Told::All => Duration::from_secs(700),
         Told::Some => World::RESCAN + Duration::from_secs(700),
     } + LONGEST_HOLD_OFF;
+    if told == Told::Some {
+        // What a server was reloaded for in vain is not tried again before somebody asks.
+        world.event(Event::LookAtAll(Cause::Requested));
+    }
     world.run(long_enough);
     let reloads = world.reloads.len() - reloads;
     assert!(reloads <= 3 * SITES, "{reloads} reloads after all was mended");

@@ -139,3 +139,37 @@ fn of_a_thousand_sites_the_workers_are_looked_at_for_all_at_once() {
     assert_eq!(world.records().len(), 1000);
     assert!(world.looks_at_workers <= 300, "{}", world.looks_at_workers);
 }
+
+/// HarperFast/harper#2382 and others: the certificate comes 1.2 s before its key, which nobody can check.
+#[test]
+fn a_key_that_comes_after_its_certificate_is_a_new_attempt() {
+    for delay in [0, 1200, 20_000, 40_000, 4_000_000] {
+        let mut world = World::settled(1);
+        world.doubt = Some(Doubt::KeyUnchecked("it is encrypted"));
+        // It was there before: what is known of it is known.
+        world.event(Event::LookAtAll(Cause::Asked));
+        world.run(SECOND * 60);
+        world.records_seen();
+        let before = world.reloads.len();
+        // Old key and new certificate are taken by the server, and every handshake fails.
+        world.write(0, 2);
+        world.run(MS * delay);
+        let early = world.reloads.len() - before;
+        assert_eq!(early, usize::from(delay >= 40_000), "{delay} ms: a key is waited for, and not for ever");
+        world.key = 7;
+        world.event(Event::Look(SiteId(0), Cause::Changed));
+        world.run(SECOND * 5);
+        assert_eq!(world.reloads.len() - before, early + 1, "{delay} ms: the key is loaded");
+        world.assert_settled();
+    }
+}
+
+#[test]
+fn a_key_that_is_no_file_keeps_its_half_second() {
+    let mut world = World::settled(1);
+    world.doubt = Some(Doubt::KeyUnchecked("it is not in a file"));
+    world.key_elsewhere = true;
+    world.write(0, 2);
+    world.run(MS * 700);
+    assert_eq!(world.reloads.len(), 1);
+}

@@ -58,6 +58,9 @@ pub(super) struct World {
     pub(super) doubt: Option<Doubt>,
     pub(super) age: Duration,
     pub(super) chain_version: u8,
+    /// What the key's file holds, where nobody can check it.
+    pub(super) key: u8,
+    pub(super) key_elsewhere: bool,
     pub(super) refuses: bool,
     pub(super) loads_nothing: bool,
     pub(super) loads_each: bool,
@@ -155,6 +158,8 @@ impl World {
             doubt: None,
             age: Duration::ZERO,
             chain_version: 1,
+            key: 0,
+            key_elsewhere: false,
             refuses: false,
             loads_nothing: false,
             loads_each: false,
@@ -406,7 +411,7 @@ impl World {
     fn record_of(&self, leaf: u8) -> Recorded {
         Recorded {
             leaf: leaf_of(leaf).fingerprint,
-            set: Fingerprint::of(&[leaf, 1]),
+            set: Fingerprint::of(&[leaf, 1, 0]),
             intermediates: u32::from(self.had_chain),
         }
     }
@@ -415,7 +420,12 @@ impl World {
         Seen {
             bundle: Bundle {
                 leaf: leaf_of(leaf).into(),
-                set: Fingerprint::of(&[leaf, self.chain_version]),
+                set: Fingerprint::of(&[leaf, self.chain_version, self.key]),
+                unchecked_key: self
+                    .doubt
+                    .as_ref()
+                    .filter(|_| !self.key_elsewhere)
+                    .map(|_| Fingerprint::of(&[self.key])),
                 intermediates: u32::from(self.had_chain),
                 doubts: self.doubt.iter().cloned().collect(),
             },

@@ -22,6 +22,8 @@ pub(in crate::daemon) struct Drawn {
     sites: Vec<roster::Site>,
     recorded: HashMap<String, Recorded>,
     paces: HashMap<String, Pace>,
+    /// The servers whose workers were started after their configuration was last written.
+    loaded: HashSet<ServerId>,
 }
 
 /// Without a ledger certificates are reloaded and verified all the same; it is tried again at each record.
@@ -63,6 +65,7 @@ impl Daemon {
             self.servers.all.iter().map(|followed| followed.found.clone()).collect();
         let (config, ledger, watcher, news) =
             (Arc::clone(&self.config), Arc::clone(&self.ledger), self.watcher.clone(), self.servers.news());
+        let servers: Vec<_> = (0..found.len()).map(|index| self.servers.get(ServerId(index))).collect();
         tokio::task::spawn_blocking(move || {
             let patterns = config.sites.iter().any(|site| site.is_pattern());
             if patterns {
@@ -73,8 +76,14 @@ impl Daemon {
             while patterns && watcher.follow(Topic::Patterns, Vec::new(), &roster.folders) {
                 roster = roster::draw(&config, &found);
             }
-            let drawn =
-                Drawn { recorded: recorded(&ledger), paces: paces(&ledger, &config), sites: roster.sites };
+            let loaded =
+                servers.iter().enumerate().filter(|(_, server)| server.has_loaded_its_configuration());
+            let drawn = Drawn {
+                recorded: recorded(&ledger),
+                paces: paces(&ledger, &config),
+                loaded: loaded.map(|(index, _)| ServerId(index)).collect(),
+                sites: roster.sites,
+            };
             // The loop is gone only when certhook ends.
             let _ = news.send(News::Drawn(Box::new(drawn)));
         });
@@ -86,7 +95,7 @@ impl Daemon {
         if std::mem::take(&mut self.servers.draw_again) {
             self.draw();
         }
-        let Drawn { sites: drawn, recorded, paces } = drawn;
+        let Drawn { sites: drawn, recorded, paces, loaded } = drawn;
         let keys: BTreeSet<Cow<'_, str>> = drawn.iter().map(roster::Site::key).collect();
         let (mut events, mut forgotten) = (Vec::new(), Vec::new());
         let gone = self.sites.iter().filter(|(_, site)| !keys.contains(&site.roster.key()));
@@ -115,10 +124,11 @@ impl Daemon {
                     self.servers.next += 1;
                     let path = site.settings.certificate.display().to_string();
                     let recorded = recorded.get(&*site.key()).or_else(|| recorded.get(&path)).copied();
+                    let server = ServerId(site.settings.server);
                     let setup = SiteSetup {
-                        server: ServerId(site.settings.server),
+                        server,
                         recorded,
-                        unloaded: site.discovered && recorded.is_none(),
+                        unloaded: site.discovered && recorded.is_none() && !loaded.contains(&server),
                         pace: paces.get(&*site.key()).copied(),
                     };
                     if !first {

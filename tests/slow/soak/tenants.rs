@@ -139,6 +139,7 @@ impl Soak {
         let over = AtomicBool::new(false);
         let made = Mutex::new(Vec::new());
         let mut fakes = Vec::new();
+        let mut renewed = BTreeSet::new();
         match trick {
             Trick::Pipe => Thing::Pipe.replace(&path),
             Trick::Hang => self.mount.as_ref().expect("a mount").hang(),
@@ -168,6 +169,7 @@ impl Soak {
                 if trick.blocks(self.staged) {
                     // It is served when the trick is over.
                     self.renewals.renew(&mut self.host, site, Duration::ZERO);
+                    renewed.insert(site);
                     std::thread::sleep(Duration::from_millis(random.u64(0..300)));
                 } else {
                     self.renew(site, Some(trick));
@@ -186,10 +188,8 @@ impl Soak {
             Trick::Fakes => {}
         }
         let since = Instant::now();
-        for site in NEIGHBOUR..self.host.sites.len() {
-            if trick.blocks(self.staged) {
-                self.wait(site, Some(trick), since);
-            }
+        for site in renewed {
+            self.wait(site, Some(trick), since);
         }
         for mut fake in fakes {
             self.signalled.extend(fake.signals());
