@@ -10,7 +10,9 @@ pub enum Wire {
     Served,
     /// An older certificate of this site is served somewhere.
     Stale(Problem),
-    /// Somebody did not answer.
+    /// The leaf on disk is served wherever somebody answered, and somebody did not.
+    Partly(Problem),
+    /// Nobody who answered serves it, and somebody did not answer.
     Unreachable(Problem),
     /// Only certificates of other sites are served.
     Foreign(Problem),
@@ -40,7 +42,8 @@ pub fn judge(disk: &Seen, recorded: Option<&Recorded>, sightings: &[Sighting]) -
     }
     match (stale, unreachable, served, foreign) {
         (Some(problem), ..) => Wire::Stale(problem),
-        (None, Some(problem), ..) => Wire::Unreachable(problem),
+        (None, Some(problem), true, _) => Wire::Partly(problem),
+        (None, Some(problem), false, _) => Wire::Unreachable(problem),
         (None, None, true, _) => Wire::Served,
         (None, None, false, Some(problem)) => Wire::Foreign(problem),
         (None, None, false, None) => Wire::Unreachable(Problem::new(

@@ -100,7 +100,10 @@ impl Finding {
             Err(incomplete) => Some(incomplete.problem.clone()),
             Ok(_) => match self.wire(recorded)? {
                 Wire::Served => None,
-                Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => Some(problem),
+                Wire::Stale(problem)
+                | Wire::Partly(problem)
+                | Wire::Unreachable(problem)
+                | Wire::Foreign(problem) => Some(problem),
             },
         }
     }

@@ -28,7 +28,7 @@ impl Agent {
         }
         site.shown = shown.into_boxed_slice();
         site.probed_at = Some(now);
-        if wire != Wire::Served {
+        if !matches!(wire, Wire::Served | Wire::Partly(_)) {
             site.proof = None;
         }
         match site.state {
@@ -84,12 +84,15 @@ impl Agent {
             // A server that loads and still does not serve it uses another file: a few reloads show that.
             Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
-            Wire::Unreachable(_) if new && !tried => self.ready(now, id),
+            Wire::Partly(_) | Wire::Unreachable(_) if new && !tried => self.ready(now, id),
+            // Who is silent shows nobody the old one.
+            Wire::Partly(_) if new => self.shown(now, id),
             // Of a set that is not new one odd handshake is no reason.
             Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),
-            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => {
-                self.failed(now, id, problem);
-            }
+            Wire::Stale(problem)
+            | Wire::Partly(problem)
+            | Wire::Unreachable(problem)
+            | Wire::Foreign(problem) => self.failed(now, id, problem),
         }
     }
 
@@ -157,7 +160,11 @@ impl Agent {
     fn after_reload(&mut self, now: Instant, id: SiteId, wire: Wire, (since, until): (Instant, Instant)) {
         let problem = match wire {
             Wire::Served => return self.shown(now, id),
-            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => problem,
+            Wire::Partly(_) if now >= until => return self.shown(now, id),
+            Wire::Partly(problem)
+            | Wire::Stale(problem)
+            | Wire::Unreachable(problem)
+            | Wire::Foreign(problem) => problem,
         };
         if self.look_again(now, id) {
             return;

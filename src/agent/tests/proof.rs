@@ -173,3 +173,22 @@ fn a_key_that_is_no_file_keeps_its_half_second() {
     world.run(MS * 700);
     assert_eq!(world.reloads.len(), 1);
 }
+
+#[test]
+fn one_silent_endpoint_holds_nobody_back() {
+    let mut world = World::settled(1);
+    world.one_is_silent = true;
+    world.write(0, 2);
+    world.run(SECOND * 5);
+    assert_eq!((world.records(), world.reloads.len()), (vec![], 1), "it has time to answer");
+    world.run(SECOND * 10);
+    assert_eq!(world.records(), [(0, 2, How::Installed)]);
+    // It is told of, and nothing is reloaded for it.
+    world.event(Event::LookAtAll(Cause::Asked));
+    world.run(SECOND * 600);
+    assert_eq!((world.told(0), world.reloads.len()), (vec![Some("unreachable")], 1));
+    world.one_is_silent = false;
+    world.run(SECOND * 600);
+    assert_eq!(world.told(0), [Some("unreachable"), None]);
+    world.assert_settled();
+}

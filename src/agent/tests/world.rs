@@ -65,6 +65,7 @@ pub(super) struct World {
     pub(super) loads_nothing: bool,
     pub(super) loads_each: bool,
     pub(super) reachable: bool,
+    pub(super) one_is_silent: bool,
     pub(super) foreign: bool,
     pub(super) ledger_fails: bool,
     /// Reading never ends.
@@ -164,6 +165,7 @@ impl World {
             loads_nothing: false,
             loads_each: false,
             reachable: true,
+            one_is_silent: false,
             foreign: false,
             ledger_fails: false,
             hangs: false,
@@ -286,7 +288,13 @@ impl World {
             }
             Action::Probe(id) => {
                 self.probes += 1;
-                let sightings = vec![self.handshake(id.0)];
+                let mut sightings = vec![self.handshake(id.0)];
+                if self.one_is_silent {
+                    let problem = Problem::new("unreachable", "nobody answers", "start it");
+                    let outcome = Err(Unseen::Unreachable(problem));
+                    let (endpoint, host) = ("[::1]:443".into(), "site.test".into());
+                    sightings.push(Sighting { endpoint, host, outcome });
+                }
                 self.later(self.looking_takes, Event::Probed(id, sightings));
             }
             // All of them: the server is not told to reload.
