@@ -185,7 +185,7 @@ impl Agent {
         let site = &self.sites[id];
         match site.state {
             State::Probing if !site.disk.as_ref().is_some_and(|disk| site.is_new(disk)) => {
-                self.settled(now, id)
+                self.settled(now, id);
             }
             _ => self.record(now, id, served),
         }
