@@ -16,12 +16,14 @@
 //!      │                    served, not yet     │                       ▼
 //!      │                    recorded            │                    Reloading{attempt}
 //!      │                                        ▼                       │ loaded
-//!      └──────────────── recorded ────────── Recording ◀─ twice served ─ Verifying{until, shown}
+//!      └──────────────── recorded ────────── Recording ◀─── proved ───── Verifying{until}
 //!
 //!   from Probing, Reloading, Verifying, Recording:  failed ─▶ Waiting{retry_at} ─ hint, retry ─▶ Inspecting
 //!   from Probing, while the server has not loaded its part for the site:  Awaiting{since} ─ hint, load ─▶ Inspecting
 //!   instead of Ready, where the site has changed too often:  HeldOff{until} ─ hint, load, until ─▶ Inspecting
 //! ```
+//!
+//! A leaf is served when that is proved, by whichever way a site came there: see `proof`.
 //!
 //! A renewal that was only just written goes from Inspecting to Ready without Probing, where its server has shown that
 //! it loads only when it is told.
@@ -88,8 +90,7 @@ pub const MOST_RELOADS: u8 = 3;
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause after failures.
 pub const LAST_RETRY: Duration = Duration::from_secs(300);
-/// The second of the two handshakes that prove a certificate comes at least so long after the reload: by then
-/// nginx's old workers no longer accept.
+/// A site whose proof need not hurry is asked first so long after the reload: by then nginx's old workers hardly accept.
 pub const ACCEPTED: Duration = Duration::from_millis(120);
 
 /// So many sites of one reload are asked for at once; the rest when the old workers are gone, lest a hundred ask them
