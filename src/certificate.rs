@@ -4,6 +4,7 @@
 //! last byte, the key belongs to the leaf, the chain links up, and the leaf is within its dates. Where
 //! that evidence cannot be had, a [`Doubt`] says so and the agent waits for quiet instead.
 
+mod ber;
 mod chain;
 mod fault;
 mod issuer;
