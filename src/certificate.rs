@@ -7,8 +7,10 @@
 mod ber;
 mod chain;
 mod fault;
+mod form;
 mod issuer;
 mod key;
+mod kind;
 mod material;
 mod names;
 mod pem;
@@ -25,7 +27,9 @@ use x509_parser::prelude::X509Certificate;
 
 pub use chain::{Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
+pub use form::Form;
 pub use issuer::Issuer;
+pub use key::types_differ;
 pub use material::Material;
 pub use names::Hosts;
 pub use thumbprint::Thumbprint;
@@ -123,6 +127,14 @@ impl Leaf {
     /// [`Fault::Malformed`] where they are not exactly one certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, Fault> {
         Self::from_x509(der, &chain::parse(der)?)
+    }
+
+    /// Reads the first certificate of a PEM file.
+    ///
+    /// # Errors
+    /// The [`Fault`] in the file.
+    pub fn from_pem(file: &[u8]) -> Result<Self, Fault> {
+        Self::from_der(&pem::certificates(file)?[0])
     }
 
     fn from_x509(der: &[u8], x509: &X509Certificate<'_>) -> Result<Self, Fault> {
