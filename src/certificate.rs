@@ -186,7 +186,7 @@ pub struct Bundle {
 /// # Errors
 /// The [`Fault`] that keeps the set from being whole. A later look may find it mended.
 pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundle, Fault> {
-    let ders = pem::certificates(certificate)?;
+    let (ders, doubt) = pem::certificates_with_doubt(certificate)?;
     if ders.len() > MOST_CERTIFICATES {
         let words = format!("it holds {} certificates", ders.len());
         return Err(Fault::Malformed(Part::Certificate, words));
@@ -195,6 +195,7 @@ pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundl
     let leaf = Leaf::from_x509(&ders[0], &parsed[0])?;
     let mut doubts = Vec::new();
     doubts.extend(chain::link(&parsed));
+    doubts.extend(doubt);
     doubts.extend(key::belongs(key, &parsed[0])?);
     if now < leaf.not_before {
         return Err(Fault::NotYetValid(leaf.not_before));

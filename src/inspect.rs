@@ -175,7 +175,9 @@ fn problem(place: &Place, fault: &Fault) -> Problem {
         Some(Part::Key) => key,
         _ => &place.certificate,
     };
-    let conversion = path.to_str().and_then(|path| fault.conversion(path));
+    // Only a path that is shown as it is can be typed.
+    let shown = path.to_str().filter(|path| printable(path, 200) == **path);
+    let conversion = shown.and_then(|path| fault.conversion(path));
     let path = printable(&path.display().to_string(), 200);
     let message = match fault {
         Fault::KeyMismatch if !matches!(place.key, KeyAt::Pfx(_)) => {

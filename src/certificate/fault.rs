@@ -138,6 +138,12 @@ pub enum Doubt {
         /// Counted from 1, the leaf.
         at: usize,
     },
+    /// Bytes follow this certificate of the chain in its block.
+    #[error("bytes follow certificate {at} of the file in its block")]
+    TrailingBytes {
+        /// Counted from 1, the leaf.
+        at: usize,
+    },
     /// A leaf alone that is not self-signed: the chain may still be on its way.
     #[error("the file holds the leaf alone, without its chain")]
     LeafOnly,

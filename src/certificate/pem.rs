@@ -9,7 +9,7 @@ use rustls::pki_types::{
 use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 use zeroize::Zeroizing;
 
-use super::fault::{Fault, Part};
+use super::fault::{Doubt, Fault, Part};
 use super::form::Form;
 use super::kind::Kind;
 pub(super) use reader::Reader;
@@ -56,9 +56,17 @@ impl ClearKey {
 
 /// Every certificate of the file, in its order; at least one.
 pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    certificates_with_doubt(file).map(|(found, _)| found)
+}
+
+/// The same, and whether bytes follow one of them: OpenSSL does not mind, and they may be what a writer in place has not
+/// overwritten yet.
+pub(super) fn certificates_with_doubt(
+    file: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, Option<Doubt>), Fault> {
     const PART: Part = Part::Certificate;
     not_empty(file, PART)?;
-    let mut found = Vec::new();
+    let (mut found, mut doubt) = (Vec::new(), None);
     for block in Reader::new(file) {
         let block = block.map_err(|broken| fault(broken, PART))?;
         match block.label {
@@ -73,12 +81,16 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
                 "a blank line or a header stands inside a certificate".into(),
             ));
         }
-        found.push(certificate(&block.der, found.is_empty())?);
+        let der = certificate(&block.der, found.is_empty())?;
+        if !found.is_empty() && der.len() < block.der.len() {
+            doubt = doubt.or(Some(Doubt::TrailingBytes { at: found.len() + 1 }));
+        }
+        found.push(der);
     }
     if Reader::is_begun(file) {
         return Err(Fault::Truncated(PART));
     }
-    if found.is_empty() { Err(none(file, PART)) } else { Ok(found) }
+    if found.is_empty() { Err(none(file, PART)) } else { Ok((found, doubt)) }
 }
 
 /// The first private key of the file that can be read. What follows it is not read, as OpenSSL does not read it.
