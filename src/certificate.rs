@@ -4,10 +4,13 @@
 //! last byte, the key belongs to the leaf, the chain links up, and the leaf is within its dates. Where
 //! that evidence cannot be had, a [`Doubt`] says so and the agent waits for quiet instead.
 
+mod ber;
 mod chain;
 mod fault;
+mod form;
 mod issuer;
 mod key;
+mod kind;
 mod material;
 mod names;
 mod pem;
@@ -24,7 +27,9 @@ use x509_parser::prelude::X509Certificate;
 
 pub use chain::{Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
+pub use form::Form;
 pub use issuer::Issuer;
+pub use key::types_differ;
 pub use material::Material;
 pub use names::Hosts;
 pub use thumbprint::Thumbprint;
@@ -124,6 +129,14 @@ impl Leaf {
         Self::from_x509(der, &chain::parse(der)?)
     }
 
+    /// Reads the first certificate of a PEM file.
+    ///
+    /// # Errors
+    /// The [`Fault`] in the file.
+    pub fn from_pem(file: &[u8]) -> Result<Self, Fault> {
+        Self::from_der(&pem::certificates(file)?[0])
+    }
+
     fn from_x509(der: &[u8], x509: &X509Certificate<'_>) -> Result<Self, Fault> {
         // 9999-12-31 means "no end" (RFC 5280) and lies beyond the calendar.
         let moment = |asn1: x509_parser::time::ASN1Time| match asn1.timestamp() {
@@ -176,7 +189,7 @@ pub struct Bundle {
 /// # Errors
 /// The [`Fault`] that keeps the set from being whole. A later look may find it mended.
 pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundle, Fault> {
-    let ders = pem::certificates(certificate)?;
+    let (ders, doubt) = pem::certificates_with_doubt(certificate)?;
     if ders.len() > MOST_CERTIFICATES {
         let words = format!("it holds {} certificates", ders.len());
         return Err(Fault::Malformed(Part::Certificate, words));
@@ -185,6 +198,7 @@ pub fn inspect(certificate: &[u8], key: Key<'_>, now: Timestamp) -> Result<Bundl
     let leaf = Leaf::from_x509(&ders[0], &parsed[0])?;
     let mut doubts = Vec::new();
     doubts.extend(chain::link(&parsed));
+    doubts.extend(doubt);
     doubts.extend(key::belongs(key, &parsed[0])?);
     if now < leaf.not_before {
         return Err(Fault::NotYetValid(leaf.not_before));

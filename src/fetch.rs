@@ -20,8 +20,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
@@ -189,8 +187,7 @@ pub fn here(into: &Path, certificate: &portal::Certificate, format: Format) -> H
 /// The leaf of a PEM file, whole or not, expired or not.
 pub fn leaf_at(path: &Path) -> Option<Leaf> {
     let content = files::read(path).ok()?;
-    let der = CertificateDer::from_pem_slice(&content.bytes).ok()?;
-    Leaf::from_der(&der).ok()
+    Leaf::from_pem(&content.bytes).ok()
 }
 
 /// Whether two ends mean one certificate.
@@ -211,7 +208,7 @@ fn pem_here(folder: &Path) -> Option<Leaf> {
 fn pfx_here(folder: &Path, certificate: &portal::Certificate) -> Option<Leaf> {
     let content = files::read(&folder.join(File::Pfx.name())).ok()?;
     let opened = certificate::pfx::open(&content.bytes, password(certificate)).ok()?;
-    let leaf = Leaf::from_der(&CertificateDer::from_pem_slice(&opened.full_chain).ok()?).ok()?;
+    let leaf = Leaf::from_pem(&opened.full_chain).ok()?;
     certificate::inspect(&opened.full_chain, Key::Pem(&opened.key), leaf.not_after).ok()?;
     Some(leaf)
 }

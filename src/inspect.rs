@@ -171,15 +171,13 @@ fn problem(place: &Place, fault: &Fault) -> Problem {
         KeyAt::Elsewhere(name) => Path::new(name),
         KeyAt::Pfx(_) => place.certificate.as_path(),
     };
-    let path = match fault {
-        Fault::Empty(part) | Fault::NotPem(part) | Fault::Truncated(part) | Fault::Malformed(part, _) => {
-            match part {
-                Part::Certificate | Part::Pfx => &place.certificate,
-                Part::Key => key,
-            }
-        }
+    let path = match fault.part() {
+        Some(Part::Key) => key,
         _ => &place.certificate,
     };
+    // Only a path that is shown as it is can be typed.
+    let shown = path.to_str().filter(|path| printable(path, 200) == **path);
+    let conversion = shown.and_then(|path| fault.conversion(path));
     let path = printable(&path.display().to_string(), 200);
     let message = match fault {
         Fault::KeyMismatch if !matches!(place.key, KeyAt::Pfx(_)) => {
@@ -190,7 +188,8 @@ fn problem(place: &Place, fault: &Fault) -> Problem {
         }
         _ => format!("{path}: {fault}"),
     };
-    Problem::new(fault.code(), message, fault.remedy())
+    let remedy = conversion.map_or_else(|| fault.remedy().to_owned(), |line| format!("convert it: {line}"));
+    Problem::new(fault.code(), message, remedy)
 }
 
 /// Zero where `later` is not later.

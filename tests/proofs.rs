@@ -25,6 +25,8 @@ mod discovery;
 mod fetch;
 #[path = "proofs/following.rs"]
 mod following;
+#[path = "proofs/forms.rs"]
+mod forms;
 #[path = "proofs/hooks.rs"]
 mod hooks;
 #[path = "proofs/host.rs"]

@@ -270,7 +270,7 @@ impl Site {
         let for_doubts = seen.bundle.doubts.iter().map(|doubt| match doubt {
             // A slow copy may have stopped exactly after the leaf's block.
             Doubt::LeafOnly if had_chain => settle,
-            Doubt::ChainGap { .. } => settle,
+            Doubt::ChainGap { .. } | Doubt::TrailingBytes { .. } => settle,
             Doubt::KeyUnchecked(_) if self.key_may_follow(seen) => settle,
             Doubt::LeafOnly | Doubt::KeyUnchecked(_) => QUIET,
         });

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::form::Form;
+
 /// Which file a fault was found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -42,6 +44,9 @@ pub enum Fault {
     /// No block of the wanted kind.
     #[error("the {0} holds no PEM block of that kind")]
     NotPem(Part),
+    /// No block of the wanted kind, but another form of a certificate or a key.
+    #[error("the {0} holds {1}, which the server cannot load from a PEM file")]
+    Unreadable(Part, Form),
     /// A block that begins and does not end.
     #[error("the {0} ends in the middle of {unit}", unit = .0.unit())]
     Truncated(Part),
@@ -67,9 +72,11 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Fault::Empty(_) => "empty",
-            Fault::NotPem(Part::Certificate) => "no_certificate",
-            Fault::NotPem(Part::Key) => "no_key",
-            Fault::NotPem(Part::Pfx) => "malformed",
+            Fault::NotPem(part) | Fault::Unreadable(part, _) => match part {
+                Part::Certificate => "no_certificate",
+                Part::Key => "no_key",
+                Part::Pfx => "malformed",
+            },
             Fault::Truncated(_) => "truncated",
             Fault::Malformed(..) => "malformed",
             Fault::WrongPassword => "wrong_password",
@@ -79,12 +86,33 @@ impl Fault {
         }
     }
 
+    /// The part that is at fault, where it is one alone.
+    pub fn part(&self) -> Option<Part> {
+        match self {
+            Fault::Empty(part)
+            | Fault::NotPem(part)
+            | Fault::Unreadable(part, _)
+            | Fault::Truncated(part)
+            | Fault::Malformed(part, _) => Some(*part),
+            Fault::WrongPassword | Fault::KeyMismatch | Fault::Expired(_) | Fault::NotYetValid(_) => None,
+        }
+    }
+
+    /// The command line that converts the file `path` into one that the server can load, if there is one.
+    pub fn conversion(&self, path: &str) -> Option<String> {
+        match self {
+            Fault::Unreadable(part, form) => form.command(path, *part),
+            _ => None,
+        }
+    }
+
     /// What the administrator should do if it stays so.
     pub fn remedy(&self) -> &'static str {
         match self {
             Fault::Empty(_) | Fault::Truncated(_) => {
                 "the program that writes it did not finish; run it again and see that the disk is not full"
             }
+            Fault::Unreadable(_, form) => form.remedy(),
             Fault::NotPem(Part::Pfx) | Fault::Malformed(Part::Pfx, _) => {
                 "put a PFX there that holds one key, its certificate and the chain"
             }
@@ -107,6 +135,12 @@ pub enum Doubt {
     /// The chain does not link up at this certificate of the file (1 is the leaf).
     #[error("certificate {at} of the file was not issued by the one after it")]
     ChainGap {
+        /// Counted from 1, the leaf.
+        at: usize,
+    },
+    /// Bytes follow this certificate of the chain in its block.
+    #[error("bytes follow certificate {at} of the file in its block")]
+    TrailingBytes {
         /// Counted from 1, the leaf.
         at: usize,
     },

@@ -7,34 +7,47 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey;
 use x509_parser::prelude::X509Certificate;
 
-use super::Key;
 use super::fault::{Doubt, Fault};
+use super::kind::{Kind, is_public_part};
 use super::material::der;
 use super::pem::{self, KeyBlock};
+use super::{Key, chain};
+
+/// Whether the key can never belong to the certificate, since the two are of different types; `false` where a type is
+/// unknown, as in an encrypted PKCS#8 key. The key need not be one that certhook can check otherwise.
+///
+/// # Errors
+/// The [`Fault`] of either file.
+pub fn types_differ(certificate: &[u8], key: &[u8]) -> Result<bool, Fault> {
+    let ders = pem::certificates(certificate)?;
+    let leaf = Kind::of_leaf(&chain::parse(&ders[0])?);
+    Ok(Kind::of_key(&pem::private_key(key)?).is_some_and(|key| key.differs_from(&leaf)))
+}
 
 /// `Ok(None)`: it does. `Ok(Some(doubt))`: that cannot be checked.
 pub(super) fn belongs(key: Key<'_>, leaf: &X509Certificate<'_>) -> Result<Option<Doubt>, Fault> {
     let Key::Pem(file) = key else {
         return Ok(Some(Doubt::KeyUnchecked("it is not in a file")));
     };
-    let key = match pem::private_key(file)? {
-        KeyBlock::Clear(key) => key,
-        KeyBlock::Encrypted => return Ok(Some(Doubt::KeyUnchecked("it is encrypted"))),
-    };
+    let block = pem::private_key(file)?;
+    if Kind::of_key(&block).is_some_and(|key| key.differs_from(&Kind::of_leaf(leaf))) {
+        return Err(Fault::KeyMismatch);
+    }
+    let KeyBlock::Clear(key) = block else { return Ok(Some(Doubt::KeyUnchecked("it is encrypted"))) };
     // ring knows RSA from 2048 bits, P-256, P-384 and Ed25519; the server's library may know more.
     let public = supported(&key.as_der()).and_then(|key| key.public_key().map(|spki| spki.to_vec()));
     wipe_stack();
-    let Some(public) = public else {
-        return Ok(Some(Doubt::KeyUnchecked("it is of a kind certhook does not know")));
+    // OpenSSL too compares what the key's file says of its public part.
+    let by_parts = is_public_part(&key, &leaf.public_key().subject_public_key.data);
+    let is_same = match public {
+        Some(public) => Some(public == leaf.public_key().raw || by_parts == Some(true)),
+        None => by_parts,
     };
-    if public == leaf.public_key().raw {
-        return Ok(None);
+    match is_same {
+        Some(true) => Ok(None),
+        Some(false) => Err(Fault::KeyMismatch),
+        None => Ok(Some(Doubt::KeyUnchecked("it is of a kind certhook does not know"))),
     }
-    // An RSA-PSS leaf names its key by another algorithm: the bytes differ and may still be one pair.
-    if leaf.public_key().algorithm.algorithm.to_id_string() == "1.2.840.113549.1.1.10" {
-        return Ok(Some(Doubt::KeyUnchecked("the certificate restricts its key to RSA-PSS")));
-    }
-    Err(Fault::KeyMismatch)
 }
 
 /// The key, if ring knows its kind. Of the form that OpenSSL calls EC PRIVATE KEY rustls would leave copies behind: it is

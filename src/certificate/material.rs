@@ -36,7 +36,7 @@ impl Material {
         let leaf = Leaf::from_x509(&ders[0], &x509)?;
         let key = match pem::private_key(key)? {
             KeyBlock::Clear(key) => pkcs8(&key.as_der(), &x509),
-            KeyBlock::Encrypted => {
+            KeyBlock::Encrypted(_) => {
                 return Err(Fault::Malformed(Part::Key, "it needs a password".to_owned()));
             }
         };

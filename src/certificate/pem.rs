@@ -1,238 +1,246 @@
-//! PEM blocks out of a file, with the care a file needs that may still be written.
+//! The certificates and the key of a PEM file: what nginx, through OpenSSL's `PEM_read_bio_X509_AUX` and
+//! `PEM_read_bio_PrivateKey`, takes from the same bytes.
 
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rustls::pki_types::pem::SectionKind;
+mod reader;
+
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
+use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 use zeroize::Zeroizing;
 
-use super::fault::{Fault, Part};
+use super::fault::{Doubt, Fault, Part};
+use super::form::Form;
+use super::kind::Kind;
+pub(super) use reader::Reader;
+use reader::{Block, Broken};
 
 /// What a key file holds.
 pub(super) enum KeyBlock {
     /// A key in the clear.
     Clear(ClearKey),
-    /// A key that needs a password.
-    Encrypted,
+    /// A key that needs a password; its form where the label tells it.
+    Encrypted(Option<KeyForm>),
+}
+
+/// How the bytes of a key are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyForm {
+    /// With its algorithm (RFC 5958).
+    Pkcs8,
+    /// RSA (RFC 8017).
+    Pkcs1,
+    /// EC (RFC 5915).
+    Sec1,
+    /// DSA, as OpenSSL has it.
+    Dsa,
 }
 
 /// The bytes of a key, which are wiped when it is dropped.
 pub(super) struct ClearKey {
-    kind: SectionKind,
-    der: Zeroizing<Vec<u8>>,
+    pub(super) form: KeyForm,
+    pub(super) der: Zeroizing<Vec<u8>>,
 }
 
 impl ClearKey {
     /// The key as a library takes it; it is not copied.
     pub(super) fn as_der(&self) -> PrivateKeyDer<'_> {
         let der = self.der.as_slice();
-        match self.kind {
-            SectionKind::RsaPrivateKey => PrivatePkcs1KeyDer::from(der).into(),
-            SectionKind::EcPrivateKey => PrivateSec1KeyDer::from(der).into(),
-            _ => PrivatePkcs8KeyDer::from(der).into(),
+        match self.form {
+            KeyForm::Pkcs1 => PrivatePkcs1KeyDer::from(der).into(),
+            KeyForm::Sec1 => PrivateSec1KeyDer::from(der).into(),
+            KeyForm::Pkcs8 | KeyForm::Dsa => PrivatePkcs8KeyDer::from(der).into(),
         }
     }
 }
 
 /// Every certificate of the file, in its order; at least one.
 pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let found = blocks(file, Part::Certificate)?
-        .into_iter()
-        .filter(|(kind, _)| *kind == SectionKind::Certificate)
-        .map(|(_, mut der)| CertificateDer::from(std::mem::take(&mut *der)))
-        .collect::<Vec<_>>();
-    if found.is_empty() {
-        return Err(Fault::NotPem(Part::Certificate));
-    }
-    Ok(found)
+    certificates_with_doubt(file).map(|(found, _)| found)
 }
 
-/// The first private key of the file, as OpenSSL takes it.
+/// The same, and whether bytes follow one of them: OpenSSL does not mind, and they may be what a writer in place has not
+/// overwritten yet.
+pub(super) fn certificates_with_doubt(
+    file: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, Option<Doubt>), Fault> {
+    const PART: Part = Part::Certificate;
+    not_empty(file, PART)?;
+    let (mut found, mut doubt) = (Vec::new(), None);
+    for block in Reader::new(file) {
+        let block = block.map_err(|broken| fault(broken, PART))?;
+        match block.label {
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => {}
+            // Only the leaf is read with trust settings.
+            b"TRUSTED CERTIFICATE" if found.is_empty() => {}
+            _ => continue,
+        }
+        if !block.headers.is_empty() {
+            return Err(Fault::Malformed(
+                PART,
+                "a blank line or a header stands inside a certificate".into(),
+            ));
+        }
+        let der = certificate(&block.der, found.is_empty())?;
+        if !found.is_empty() && der.len() < block.der.len() {
+            doubt = doubt.or(Some(Doubt::TrailingBytes { at: found.len() + 1 }));
+        }
+        found.push(der);
+    }
+    if Reader::is_begun(file) {
+        return Err(Fault::Truncated(PART));
+    }
+    if found.is_empty() { Err(none(file, PART)) } else { Ok((found, doubt)) }
+}
+
+/// The first private key of the file that can be read. What follows it is not read, as OpenSSL does not read it.
 pub(super) fn private_key(file: &[u8]) -> Result<KeyBlock, Fault> {
-    // The reader below does not know these two: one has another label, the other headers in the block.
-    if contains(file, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(file, b"Proc-Type: 4,ENCRYPTED") {
-        return match ends_cleanly(file) {
-            true => Ok(KeyBlock::Encrypted),
-            false => Err(Fault::Truncated(Part::Key)),
-        };
+    not_empty(file, Part::Key)?;
+    let mut reader = Reader::new(file);
+    let mut last = None;
+    while !reader.is_at_end() {
+        match reader.next().map(|block| block.map_err(|broken| fault(broken, Part::Key)).and_then(key)) {
+            Some(Ok(Some(key))) => return Ok(key),
+            // OpenSSL goes on after what it cannot read.
+            Some(Err(fault)) => last = Some(fault),
+            Some(Ok(None)) | None => {}
+        }
     }
-    let is_key = |kind| {
-        matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+    if Reader::is_begun(file) {
+        return Err(Fault::Truncated(Part::Key));
+    }
+    Err(last.unwrap_or_else(|| none(file, Part::Key)))
+}
+
+/// The key in a block; `None` in a block of another kind.
+fn key(block: Block<'_>) -> Result<Option<KeyBlock>, Fault> {
+    let broken = |words: &str| Err(Fault::Malformed(Part::Key, words.to_owned()));
+    let labelled = match block.label {
+        b"PRIVATE KEY" | b"ENCRYPTED PRIVATE KEY" => KeyForm::Pkcs8,
+        b"RSA PRIVATE KEY" => KeyForm::Pkcs1,
+        b"EC PRIVATE KEY" => KeyForm::Sec1,
+        b"DSA PRIVATE KEY" => KeyForm::Dsa,
+        _ => return Ok(None),
     };
-    let found = blocks(file, Part::Key)?.into_iter().find(|(kind, _)| is_key(*kind));
-    found.map(|(kind, der)| KeyBlock::Clear(ClearKey { kind, der })).ok_or(Fault::NotPem(Part::Key))
-}
-
-/// A kind of block, and its bytes.
-type Block = (SectionKind, Zeroizing<Vec<u8>>);
-
-fn blocks(file: &[u8], part: Part) -> Result<Vec<Block>, Fault> {
-    if file.iter().all(u8::is_ascii_whitespace) {
-        return Err(Fault::Empty(part));
+    if is_encrypted(&block.headers) {
+        return Ok(Some(KeyBlock::Encrypted((labelled != KeyForm::Pkcs8).then_some(labelled))));
     }
-    let found = sections(file).map_err(|broken| match broken {
-        Broken::NoEnd => Fault::Truncated(part),
-        // A block cut inside its base64 has no end line either; say what is more useful.
-        _ if !ends_cleanly(file) => Fault::Truncated(part),
-        Broken::Begin => Fault::Malformed(part, "a BEGIN line is broken".into()),
-        Broken::Base64 => Fault::Malformed(part, "the base64 of a block is broken".into()),
-    })?;
-    if !ends_cleanly(file) {
-        return Err(Fault::Truncated(part));
+    if !block.headers.is_empty() {
+        return broken("a blank line or a header stands inside the key");
     }
-    Ok(found)
+    let form = match Layout::of(&block.der) {
+        Some(Layout::Encrypted) if block.label == b"ENCRYPTED PRIVATE KEY" => {
+            return Ok(Some(KeyBlock::Encrypted(None)));
+        }
+        Some(Layout::Key(form)) if form == labelled || form == KeyForm::Pkcs8 => form,
+        _ => return broken("its content is not what its label says"),
+    };
+    let key = KeyBlock::Clear(ClearKey { form, der: block.der });
+    match (Kind::of_key(&key), Kind::of_form(labelled)) {
+        (Some(kind), Some(labelled)) if kind.differs_from(&labelled) => {
+            broken("its content is not what its label says")
+        }
+        _ => Ok(Some(key)),
+    }
 }
 
-/// What is wrong with a block.
-#[derive(Debug, PartialEq, Eq)]
-enum Broken {
-    NoEnd,
-    Begin,
-    Base64,
+/// What the elements of a DER key say of it.
+#[derive(PartialEq, Eq)]
+enum Layout {
+    Key(KeyForm),
+    Encrypted,
 }
 
-/// The blocks of the kinds that rustls knows. They are read here and not by its reader, which leaves two copies of a key
-/// in the heap: the base64 text and the growth of its buffer.
-fn sections(file: &[u8]) -> Result<Vec<Block>, Broken> {
-    let mut found = Vec::new();
-    let mut open = None;
-    // Room for all of it at once, so that growing leaves no copy of a key behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(file.len()));
-    for line in file.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        if line.starts_with(BEGIN) {
-            open = Some(label(line)?);
-        } else if let Some(label) = open {
-            if is_end(line, label) {
-                if let Ok(kind) = SectionKind::try_from(label) {
-                    found.push((kind, decode(&text)?));
-                }
-                text.clear();
-                open = None;
-            } else {
-                text.extend(line.iter().filter(|byte| !matches!(byte, b'\t'..=b'\r' | b' ')));
+impl Layout {
+    fn of(der: &[u8]) -> Option<Self> {
+        let (_, outer) = Any::from_der(der).ok().filter(|(_, outer)| outer.tag() == Tag::Sequence)?;
+        let (mut tags, mut rest) = (Vec::new(), outer.data);
+        while !rest.is_empty() {
+            let (after, element) = Any::from_der(rest).ok()?;
+            tags.push(element.tag());
+            rest = after;
+        }
+        match tags[..] {
+            [Tag::Integer, Tag::Sequence, Tag::OctetString, ..] => Some(Self::Key(KeyForm::Pkcs8)),
+            [Tag::Integer, Tag::OctetString, ..] => Some(Self::Key(KeyForm::Sec1)),
+            [Tag::Sequence, Tag::OctetString] => Some(Self::Encrypted),
+            _ if tags.len() >= 9 && tags[..9].iter().all(|tag| *tag == Tag::Integer) => {
+                Some(Self::Key(KeyForm::Pkcs1))
             }
+            _ if tags == [Tag::Integer; 6] => Some(Self::Key(KeyForm::Dsa)),
+            _ => None,
         }
     }
-    if open.is_some() { Err(Broken::NoEnd) } else { Ok(found) }
 }
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-
-/// The label of a BEGIN line, which five dashes end; spaces do not count.
-fn label(line: &[u8]) -> Result<&[u8], Broken> {
-    let mut dashes = line.iter().enumerate().rev().filter(|(_, byte)| **byte != b' ');
-    let mut end = line.len();
-    for _ in 0..5 {
-        end = dashes.next().filter(|(_, byte)| **byte == b'-').ok_or(Broken::Begin)?.0;
-    }
-    match dashes.next() {
-        Some((_, b'-')) => Err(Broken::Begin),
-        _ => line.get(BEGIN.len()..end).ok_or(Broken::Begin),
-    }
+/// `Proc-Type: 4,ENCRYPTED` (RFC 1421).
+fn is_encrypted(headers: &[u8]) -> bool {
+    let rest = headers.strip_prefix(b"Proc-Type:").map(<[u8]>::trim_ascii_start);
+    let rest = rest.and_then(|rest| rest.strip_prefix(b"4,")).map(<[u8]>::trim_ascii_start);
+    let rest = rest.and_then(|rest| rest.strip_prefix(b"ENCRYPTED"));
+    rest.and_then(<[u8]>::first).is_some_and(u8::is_ascii_whitespace)
 }
 
-fn is_end(line: &[u8], label: &[u8]) -> bool {
-    let rest = line.strip_prefix(b"-----END ").and_then(|rest| rest.strip_prefix(label));
-    rest.is_some_and(|rest| rest.starts_with(b"-----"))
+fn not_empty(file: &[u8], part: Part) -> Result<(), Fault> {
+    let text = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    if text.iter().all(u8::is_ascii_whitespace) { Err(Fault::Empty(part)) } else { Ok(()) }
 }
 
-/// As lenient as rustls's reader: of padding and of the last bits.
-fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Broken> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &STANDARD,
-        GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-            .with_decode_allow_trailing_bits(true),
-    );
-    let mut der = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
-    let length = LENIENT.decode_slice(text, &mut der).map_err(|_| Broken::Base64)?;
-    der.truncate(length);
-    Ok(der)
-}
-
-/// Whether as many blocks end as begin, and the last line is not the beginning of a BEGIN or END line:
-/// a slow writer's file may stop at any byte.
-fn ends_cleanly(file: &[u8]) -> bool {
-    let mut open = 0_i32;
-    for line in file.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii_end();
-        if line.starts_with(b"-----BEGIN ") {
-            open += 1;
-        } else if line.starts_with(b"-----END ") && line.ends_with(b"-----") && line.len() > 14 {
-            open -= 1;
+fn fault(broken: Broken, part: Part) -> Fault {
+    match broken {
+        Broken::NoEnd => Fault::Truncated(part),
+        Broken::Structure => {
+            Fault::Malformed(part, "the END line of a block is missing, or a line of it is misplaced".into())
         }
+        Broken::Base64 => Fault::Malformed(part, "the base64 of a block is broken".into()),
     }
-    let last = file.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let begun = !last.is_empty() && (b"-----BEGIN ".starts_with(last) || unfinished_begin(last));
-    open == 0 && !begun
 }
 
-fn unfinished_begin(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    line.starts_with(b"-----BEGIN ") && !(line.ends_with(b"-----") && line.len() > 16)
+fn none(file: &[u8], part: Part) -> Fault {
+    Form::of(file, part).map_or(Fault::NotPem(part), |form| Fault::Unreadable(part, form))
 }
 
-fn contains(file: &[u8], wanted: &[u8]) -> bool {
-    file.windows(wanted.len()).any(|window| window == wanted)
+/// The certificate alone, as OpenSSL takes it from a block: trust settings (`openssl x509 -trustout`) may follow the
+/// first certificate of a file, and any bytes the others.
+fn certificate(block: &[u8], is_first: bool) -> Result<CertificateDer<'static>, Fault> {
+    let broken = |words: &str| Fault::Malformed(Part::Certificate, words.to_owned());
+    let Ok((rest, _)) = Any::from_der(block) else {
+        return Err(broken("a block is not an X.509 certificate"));
+    };
+    if is_first && !rest.is_empty() && !is_trust(rest) {
+        return Err(broken("bytes follow a certificate"));
+    }
+    let der = &block[..block.len() - rest.len()];
+    if Form::of(der, Part::Certificate) == Some(Form::Pkcs7Der) {
+        return Err(Fault::Unreadable(Part::Certificate, Form::Pkcs7));
+    }
+    Ok(CertificateDer::from(der.to_vec()))
+}
+
+/// Whether the bytes begin with an `X509_CERT_AUX`: a sequence of trusted uses, rejected uses `[0]`, alias, key id and
+/// others `[1]`, all optional.
+fn is_trust(bytes: &[u8]) -> bool {
+    let Ok((_, outer)) = Any::from_der(bytes) else { return false };
+    let mut rest = outer.data;
+    let order = |any: &Any<'_>| match (any.class() == Class::ContextSpecific, any.tag()) {
+        (false, Tag::Sequence) => Some(0),
+        (true, Tag(0)) => Some(1),
+        (false, Tag::Utf8String) => Some(2),
+        (false, Tag::OctetString) => Some(3),
+        (true, Tag(1)) => Some(4),
+        _ => None,
+    };
+    let mut next = 0;
+    while !rest.is_empty() {
+        let Ok((after, any)) = Any::from_der(rest) else { return false };
+        match order(&any) {
+            Some(place) if place >= next => next = place + 1,
+            _ => return false,
+        }
+        rest = after;
+    }
+    outer.tag() == Tag::Sequence
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::pki_types::pem::{Error, PemObject};
-
-    use super::*;
-
-    /// What rustls's reader finds.
-    fn by_rustls(file: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Broken> {
-        let all = <(SectionKind, Vec<u8>)>::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
-        all.map_err(|error| match error {
-            Error::MissingSectionEnd { .. } => Broken::NoEnd,
-            Error::IllegalSectionStart { .. } => Broken::Begin,
-            _ => Broken::Base64,
-        })
-    }
-
-    #[test]
-    fn blocks_are_those_that_rustls_finds() {
-        let plain =
-            |label: &str, text: &str| format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
-        let table = [
-            String::new(),
-            "no block".into(),
-            plain("CERTIFICATE", "QUJD"),
-            plain("PRIVATE KEY", "QUJDRA=="),
-            plain("EC PRIVATE KEY", "QUJDRA"),
-            plain("RSA PRIVATE KEY", "QUJDREU"),
-            plain("CERTIFICATE", "QUJDRB=="),
-            plain("CERTIFICATE", " QU\tJD \r\nREVG\u{b}"),
-            plain("CERTIFICATE", "QU=D"),
-            plain("CERTIFICATE", "Q"),
-            plain("CERTIFICATE", "QUJD===="),
-            plain("CERTIFICATE", "QU*D"),
-            plain("CERTIFICATE", ""),
-            plain("UNKNOWN", "***"),
-            plain("", "QUJD"),
-            format!("text\n{}text\n{}", plain("EC PARAMETERS", "QUJD"), plain("EC PRIVATE KEY", "REVG")),
-            plain("CERTIFICATE", "QUJD").replace('\n', "\r\n"),
-            plain("CERTIFICATE", "QUJD").replace('\n', "\r"),
-            plain("CERTIFICATE", "QUJD").replace("-----\n", "----- \n"),
-            plain("CERTIFICATE", "QUJD").replace("-----\n", "------\n"),
-            plain("CERTIFICATE", "QUJD").replace("-----\n", "----\n"),
-            plain("CERTIFICATE", "QUJD").replace("-----\n", "-- ---\n"),
-            plain("CERTIFICATE", "QUJD").replace("END CERT", "END CRT"),
-            format!("-----BEGIN CERTIFICATE-----\nQUJD\n{}", plain("PRIVATE KEY", "REVG")),
-            "-----BEGIN ".into(),
-            "-----BEGIN -----".into(),
-            "-----BEGIN -----\nQUJD\n-----END -----".into(),
-        ];
-        let cut = table.iter().flat_map(|text| (0..text.len()).filter_map(|at| text.get(..at)));
-        for text in table.iter().map(String::as_str).chain(cut) {
-            let own = sections(text.as_bytes());
-            let own = own.map(|found| found.into_iter().map(|(kind, der)| (kind, der.to_vec())).collect());
-            assert_eq!(own, by_rustls(text.as_bytes()), "{text:?}");
-        }
-    }
-}
+mod tests;

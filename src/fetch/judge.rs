@@ -109,14 +109,8 @@ impl Set {
         now: Timestamp,
     ) -> Result<Leaf, Problem> {
         let bundle = certificate::inspect(full_chain, Key::Pem(key), now).map_err(|fault| {
-            let file = match fault {
-                Fault::KeyMismatch
-                | Fault::Empty(Part::Key)
-                | Fault::NotPem(Part::Key)
-                | Fault::Truncated(Part::Key)
-                | Fault::Malformed(Part::Key, _) => files[1],
-                _ => files[0],
-            };
+            let is_key = fault == Fault::KeyMismatch || fault.part() == Some(Part::Key);
+            let file = files[usize::from(is_key)];
             self.wrong(fault.code(), file, host, &fault.to_string(), AGAIN)
         })?;
         if let Some(doubt) = bundle.doubts.first() {

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use certhook_test_support::ca::{Ber, pfx_in_ber};
+
 use super::*;
-use crate::certificate::pfx::{inspect_pfx, open};
+use crate::certificate::pfx::{in_der, inspect_pfx, open};
 
 const PASSWORD: &str = "1 \"pass\" & 7 words";
 
@@ -49,6 +51,66 @@ fn a_pfx_is_the_same_set_as_its_pem_files_however_it_is_sealed() {
             assert!(!format!("{material:?}").contains(" key:"), "a key is never shown");
         }
         assert_eq!(look_into(&sealed(&text(&pair), "", &[]), "").unwrap(), expected);
+    }
+}
+
+/// What OpenSSL's command says: whether the PFX opens.
+fn openssl_opens(bytes: &[u8], password: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pfx");
+    std::fs::write(&path, bytes).unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["pkcs12", "-noout", "-passin", &format!("pass:{password}"), "-in"]).arg(&path);
+    command.output().unwrap().status.success()
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
+fn a_pfx_in_ber_is_the_same_set() {
+    let authority = Authority::new();
+    for kind in [Make::Rsa2048, Make::EcdsaP256] {
+        let pair = of_kind(&authority, kind);
+        let expected = whole(&pair);
+        let triple_des = ["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES"];
+        let ways: [&[&str]; 3] = [&[], &triple_des, &["-keypbe", "AES-128-CBC", "-certpbe", "NONE"]];
+        for (more, password) in ways.into_iter().flat_map(|more| [(more, PASSWORD), (more, "")]) {
+            let der = sealed(&text(&pair), password, more);
+            for (ber, piece) in [(Ber::Outside, 1000), (Ber::Everywhere, 1000), (Ber::Everywhere, 7)] {
+                let pfx = pfx_in_ber(&der, password, ber, piece);
+                assert_ne!(pfx, der);
+                assert!(openssl_opens(&pfx, password), "{kind:?} {more:?} {ber:?} {piece}");
+                let found = look_into(&pfx, password);
+                assert_eq!(found.as_ref(), Ok(&expected), "{kind:?} {more:?} {ber:?} {piece}");
+                assert!(!openssl_opens(&pfx, "another"));
+                assert_eq!(look_into(&pfx, "another"), Err(Fault::WrongPassword));
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
+fn a_pfx_in_ber_that_is_cut_or_changed_is_never_whole() {
+    let pair = of_kind(&Authority::new(), Make::EcdsaP256);
+    for ber in [Ber::Outside, Ber::Everywhere] {
+        let good = pfx_in_ber(&sealed(&text(&pair), PASSWORD, &[]), PASSWORD, ber, 100);
+        for end in 1..good.len() {
+            assert_eq!(look_into(&good[..end], PASSWORD), Err(Fault::Truncated(Part::Pfx)), "{end}");
+        }
+        assert_eq!(super::code(look_into(&[&good[..], b"\0"].concat(), PASSWORD)), "malformed");
+        for at in (0..good.len()).step_by(good.len() / 150) {
+            let mut changed = good.clone();
+            changed[at] ^= 0x01;
+            // Nothing that the seal is over may have another meaning; a bit around it may be of no account.
+            if let Ok(found) = look_into(&changed, PASSWORD) {
+                assert_eq!(found, whole(&pair), "{at}");
+            }
+        }
+        // The seal is over the content: that of another PFX with the same password does not fit.
+        let other = pfx_in_ber(&sealed(&text(&pair), PASSWORD, &[]), PASSWORD, ber, 100);
+        let seal = |pfx: &[u8]| pfx.len() - 200;
+        let mixed = [&good[..seal(&good)], &other[seal(&other)..]].concat();
+        assert!(look_into(&mixed, PASSWORD).is_err());
     }
 }
 
@@ -142,4 +204,15 @@ fn a_thumbprint_is_what_windows_shows() {
     {
         assert!(bad.parse::<Thumbprint>().is_err(), "{bad}");
     }
+}
+
+/// `pk12util` of NSS 3.87 wrote it, in BER. Its 600,000 iterations are OpenSSL's to make.
+#[test]
+#[cfg_attr(windows, ignore = "openssl is asked, which is no program of Windows'")]
+fn a_pfx_of_nss_is_made_der() {
+    let pfx = include_bytes!("../../../tests/support/keys/nss.p12");
+    assert_eq!(pfx[..2], [0x30, 0x80]);
+    let der = in_der(pfx, "secret").unwrap();
+    assert!(der[..2] == [0x30, 0x82] && openssl_opens(&der, "secret"));
+    assert_eq!(in_der(pfx, "another"), Err(Fault::WrongPassword));
 }

@@ -10,6 +10,7 @@
 //! assert_ne!(old.fingerprint, new.fingerprint);
 //! ```
 
+mod ber;
 mod forms;
 mod keys;
 
@@ -22,6 +23,7 @@ use rcgen::{
     KeyUsagePurpose, SerialNumber,
 };
 
+pub use ber::{Ber, pfx_in_ber};
 pub use forms::KeyForm;
 pub use keys::KeyType;
 
