@@ -239,7 +239,7 @@ impl Daemon {
             results,
             result_sender,
             news,
-            courier: courier(&config, &ledger, apart.clone(), earlier, told),
+            courier: courier(&config, &ledger, apart.clone(), earlier, &shared, told),
             ledger,
             shared,
             changes: watch::Sender::new(0),

@@ -27,6 +27,7 @@ use crate::ledger::{
 };
 use crate::platform;
 use crate::portal::{Certificate, Failure, Next, Portal};
+use crate::problem::Problem;
 
 /// When the list is looked at, in eighths of the time that the portal has.
 const LOOKS: [u32; 4] = [1, 2, 4, 8];
@@ -75,12 +76,12 @@ impl Renewer {
         }
     }
 
-    /// Works until `end` is dropped. `told` is called after each step.
-    pub async fn run(self, mut end: oneshot::Receiver<()>, told: impl Fn()) {
+    /// Works until `end` is dropped. `told` is called after each step, with what keeps renewals from going on.
+    pub async fn run(self, mut end: oneshot::Receiver<()>, told: impl Fn(Option<Problem>)) {
         crash::arm();
         loop {
             let stepped = self.step().await;
-            told();
+            told(stepped.as_ref().err().map(Trouble::problem));
             let sleep = match stepped {
                 Ok(sleep) => {
                     self.failures.set(0);
@@ -88,7 +89,6 @@ impl Renewer {
                 }
                 Err(trouble) => {
                     let failures = self.failures.replace(self.failures.get() + 1);
-                    tracing::warn!(problem = %trouble.problem(), "renewals cannot be looked after");
                     let until = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now()));
                     match trouble {
                         Trouble::Spent(at) => until(at).unwrap_or_default().max(Duration::from_secs(60)),

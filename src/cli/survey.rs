@@ -159,15 +159,17 @@ pub(super) async fn status(config: &Config) -> Status {
     let read = || {
         let ledger = Ledger::open_existing(&config.state_dir)?;
         let recorded = ledger.as_ref().map(Ledger::recorded).transpose()?.unwrap_or_default();
-        tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)
+        let unreadable = ledger.as_ref().map(Ledger::unreadable_report).transpose()?.flatten();
+        let (portal, told) = tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)?;
+        Ok::<_, LedgerError>((portal, told, unreadable))
     };
     let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
-    let (portal, told, ledger_problem) = match read() {
-        Ok((portal, told)) => (portal, told, None),
+    let (portal, told, report_problem, ledger_problem) = match read() {
+        Ok((portal, told, unreadable)) => (portal, told, unreadable, None),
         Err(error) => {
             let (portal, told) =
                 tell_all(config, &sites, &findings, &HashMap::new(), None, now).unwrap_or_default();
-            (portal, told, Some(error.problem()))
+            (portal, told, None, Some(error.problem()))
         }
     };
     Status {
@@ -176,6 +178,8 @@ pub(super) async fn status(config: &Config) -> Status {
         renewal: renewal(),
         watch: Watch::default(),
         ledger_problem,
+        report_problem,
+        renewal_problem: None,
         config_problem: None,
         metrics_problem: None,
         alert_problem: None,

@@ -152,7 +152,8 @@ impl Authority {
         self.issue_between(order, from, to)
     }
 
-    /// Issues a leaf that is valid between two points in time, whatever the order says.
+    /// Issues a leaf that is valid between two points in time, whatever the order says; until [`Timestamp::MAX`] is
+    /// until 9999-12-31T23:59:59Z, which means that it has no end (RFC 5280).
     pub fn issue_between(&self, order: Order<'_>, from: Timestamp, to: Timestamp) -> Pair {
         let second = |at: Timestamp| Timestamp::from_second(at.as_second()).expect("a second");
         let blank = Blank::fill(&order, (second(from), second(to)));
@@ -284,6 +285,9 @@ fn authority_params(name: &str, serial: u64) -> CertificateParams {
 fn set_serial_and_dates(params: &mut CertificateParams, serial: u64, (from, to): (Timestamp, Timestamp)) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + from.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
-    params.not_after = epoch + to.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
+    params.not_after = match to.as_second() < Timestamp::MAX.as_second() {
+        true => epoch + to.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs(),
+        false => rcgen::date_time_ymd(9999, 12, 31) + std::time::Duration::from_secs(86_399),
+    };
     params.serial_number = Some(SerialNumber::from(serial));
 }
