@@ -330,6 +330,16 @@ impl Renewal {
         }))
     }
 
+    /// What failed of it, in words.
+    pub fn what_failed(&self) -> Option<String> {
+        let failed = self.certificates.iter().filter(|one| one.state == "failed");
+        let words: Vec<String> = failed
+            .map(|one| format!("{}: {}", one.name, one.error.as_deref().unwrap_or("it was not renewed")))
+            .collect();
+        let of_certificates = Some(words.join("; ")).filter(|words| !words.is_empty());
+        self.error.clone().or(of_certificates)
+    }
+
     /// Whether nothing of it failed.
     pub fn is_well(&self) -> bool {
         self.error.is_none() && self.certificates.iter().all(|one| one.state != "failed")

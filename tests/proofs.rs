@@ -15,6 +15,8 @@ mod checks;
 mod commands;
 #[path = "proofs/corpus.rs"]
 mod corpus;
+#[path = "proofs/courier.rs"]
+mod courier;
 #[path = "proofs/crashes.rs"]
 mod crashes;
 #[path = "proofs/delivery.rs"]

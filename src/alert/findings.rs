@@ -91,16 +91,9 @@ fn renewal(status: &Status) -> Standing {
     if let Some(Problem { code, message, remedy }) = &status.renewal_problem {
         return Standing::since_now(code, message, remedy);
     }
-    let Some(renewal) = status.renewal.as_ref().filter(|renewal| !Renewal::is_well(renewal)) else {
+    let Some(message) = status.renewal.as_ref().and_then(Renewal::what_failed) else {
         return Standing::Well;
     };
-    let failed: Vec<String> = renewal
-        .certificates
-        .iter()
-        .filter(|one| one.state == "failed")
-        .map(|one| format!("{}: {}", one.name, one.error.as_deref().unwrap_or("it was not renewed")))
-        .collect();
-    let message = renewal.error.clone().unwrap_or_else(|| failed.join("; "));
     Standing::since_now("renewal_failed", &message, REMEDY)
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::chains::Chains;
 use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting};
 use crate::certificate::{Leaf, ServedChain};
@@ -103,6 +104,14 @@ impl Finding {
                 Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => Some(problem),
             },
         }
+    }
+}
+
+impl Finding {
+    /// What is wrong with the chains that listeners send, if anything.
+    pub(super) fn chain_problem(&self, chains: &mut Chains, now: Timestamp) -> Option<Problem> {
+        let seen = self.sightings.iter().zip(&self.chains);
+        chains.problem(seen.map(|(sighting, chain)| (sighting.endpoint.as_str(), chain.as_ref())), now)
     }
 }
 
