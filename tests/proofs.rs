@@ -9,6 +9,8 @@ mod abuse;
 mod alerts;
 #[path = "proofs/architecture.rs"]
 mod architecture;
+#[path = "proofs/chains.rs"]
+mod chains;
 #[path = "proofs/checks.rs"]
 mod checks;
 #[path = "proofs/commands.rs"]
@@ -19,6 +21,8 @@ mod corpus;
 mod courier;
 #[path = "proofs/crashes.rs"]
 mod crashes;
+#[path = "proofs/dead_server.rs"]
+mod dead_server;
 #[path = "proofs/delivery.rs"]
 mod delivery;
 #[path = "proofs/discovery.rs"]

@@ -75,7 +75,8 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         leaves: Vec::new(),
     };
     found.state_folder();
-    found.servers();
+    let down = survey::down(config).await;
+    found.servers(&down);
     found.watching().await;
     found.sites().await;
     if let Some(renewal) = &config.renewal {
@@ -173,11 +174,13 @@ impl Findings<'_> {
         self.folders();
     }
 
-    fn servers(&mut self) {
+    fn servers(&mut self, down: &[Option<Problem>]) {
         let mut told = Vec::new();
         for configured in &self.config.servers {
             let server = Server::new(configured);
-            let obstacles = server.obstacles();
+            let mut obstacles = server.obstacles();
+            let down = down.get(told.len()).cloned().flatten();
+            obstacles.extend(down.filter(|problem| obstacles.iter().all(|known| known.code != problem.code)));
             told.push(obstacles.clone());
             for Problem { code, message, remedy } in server.notes() {
                 self.notes.push(format!("{message}; {remedy} [{code}]"));

@@ -19,7 +19,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::probe;
 use crate::problem::Problem;
 use crate::roster;
-use crate::server::Server;
+use crate::server::{Server, problems_of_lives};
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.
@@ -162,6 +162,7 @@ async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<Served
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
     let Census { sites, problems, .. } = census(config).await;
+    let down = down(config).await;
     let settings: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
     let findings = look(&settings).await;
     let now = Timestamp::now();
@@ -195,12 +196,21 @@ pub(super) async fn status(config: &Config) -> Status {
         servers: config
             .servers
             .iter()
-            .zip(problems)
+            .zip(problems.into_iter().zip(down))
             .enumerate()
-            .map(|(index, (server, problem))| tell_server(server, problem, count(&sites, index), now))
+            .map(|(index, (server, (problem, down)))| {
+                tell_server(server, down.or(problem), count(&sites, index), now)
+            })
             .collect(),
         sites: told,
     }
+}
+
+/// Which servers do not run. One whose processes cannot be looked at in time has another problem.
+pub(super) async fn down(config: &Config) -> Vec<Option<Problem>> {
+    let servers: Vec<Server> = config.servers.iter().map(Server::new).collect();
+    let look = move || problems_of_lives(&servers.iter().map(Server::life).collect::<Vec<_>>());
+    within(look).await.unwrap_or_else(|| vec![None; config.servers.len()])
 }
 
 fn count(sites: &[roster::Site], server: usize) -> usize {

@@ -127,6 +127,11 @@ pub struct Authority {
 impl Authority {
     /// Makes the two certificates; takes about a millisecond.
     pub fn new() -> Self {
+        Self::with_intermediate(AUTHORITY_VALIDITY)
+    }
+
+    /// As [`Authority::new`], with an intermediate that is valid at another time.
+    pub fn with_intermediate(valid: Validity) -> Self {
         let serial = next_serial();
         let root_key = keys::generate(KeyType::EcdsaP256);
         let root_params = authority_params(&format!("certhook test root {serial:x}"), serial);
@@ -137,6 +142,7 @@ impl Authority {
         let key = keys::generate(KeyType::EcdsaP256);
         let mut params = authority_params(&format!("certhook test intermediate {serial:x}"), serial);
         params.use_authority_key_identifier_extension = true;
+        set_serial_and_dates(&mut params, serial, valid.dates());
         let intermediate = params.signed_by(&key, &root_issuer).expect("an intermediate");
         Self {
             root_pem: lines(&root.pem()),
@@ -271,14 +277,16 @@ fn next_serial() -> u64 {
     NEXT.get_or_init(start).fetch_add(1, Ordering::Relaxed)
 }
 
+/// A year each way.
+const AUTHORITY_VALIDITY: Validity =
+    Validity { from: SignedDuration::from_hours(-365 * 24), to: SignedDuration::from_hours(365 * 24) };
+
 fn authority_params(name: &str, serial: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let valid =
-        Validity { from: SignedDuration::from_hours(-365 * 24), to: SignedDuration::from_hours(365 * 24) };
-    set_serial_and_dates(&mut params, serial, valid.dates());
+    set_serial_and_dates(&mut params, serial, AUTHORITY_VALIDITY.dates());
     params
 }
 
