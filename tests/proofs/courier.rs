@@ -67,8 +67,9 @@ fn a_row_that_cannot_be_read_is_told_and_the_others_are_sent() {
     host.renew(1, Duration::ZERO);
     host.wait_until_served(1);
     host.stop_agent();
+    // It is the first in turn.
     let spoilt = ledger(&host).execute(
-        "UPDATE report SET fingerprint = 'x' WHERE fingerprint = ?1",
+        "UPDATE report SET fingerprint = 'x', next_attempt_at = 0 WHERE fingerprint = ?1",
         [&host.sites[0].pair.fingerprint],
     );
     assert_eq!(spoilt.unwrap(), 1);
