@@ -36,7 +36,7 @@ impl Life {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
