@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::X509Certificate;
 
-pub use chain::{Roots, ServedChain};
+pub use chain::{ChainState, Roots, ServedChain};
 pub use fault::{Doubt, Fault, Part};
 pub use form::Form;
 pub use issuer::Issuer;
@@ -138,11 +138,6 @@ impl Leaf {
     }
 
     fn from_x509(der: &[u8], x509: &X509Certificate<'_>) -> Result<Self, Fault> {
-        // 9999-12-31 means "no end" (RFC 5280) and lies beyond the calendar.
-        let moment = |asn1: x509_parser::time::ASN1Time| match asn1.timestamp() {
-            seconds if seconds < 0 => Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN),
-            seconds => Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX),
-        };
         let algorithm = x509.public_key().algorithm.algorithm.to_id_string();
         Ok(Self {
             fingerprint: Fingerprint::of(der),
@@ -156,6 +151,14 @@ impl Leaf {
             },
             issuer: Issuer::of(x509),
         })
+    }
+}
+
+/// The moment of a certificate's date. 9999-12-31 means "no end" (RFC 5280) and lies beyond the calendar.
+fn moment(asn1: x509_parser::time::ASN1Time) -> Timestamp {
+    match asn1.timestamp() {
+        seconds if seconds < 0 => Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN),
+        seconds => Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX),
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::ledger::{Allowance, Ledger, LedgerError, Purpose, Refusal, Report, ReportState, Spent};
 use crate::portal::{Failure, Next, Portal};
+use crate::problem::Problem;
 pub use counted::{Trouble, list};
 use counted::{settle, spent_until};
 pub use known::Known;
@@ -68,16 +69,22 @@ pub struct Courier {
     resume_at: Cell<Option<Instant>>,
     /// Called when a report stands otherwise than before.
     told: Box<dyn Fn() + Send>,
+    /// Called with what keeps every report from going out, and with `None` when nothing does.
+    stopped: Box<dyn Fn(Option<Problem>) + Send>,
+    /// Reports that wait for a limit of an earlier configuration were looked at.
+    limits_looked_at: Cell<bool>,
 }
 
 impl Courier {
-    /// `told` is called when a report stands otherwise than before.
+    /// `told` is called when a report stands otherwise than before, `stopped` with what keeps every report from going
+    /// out and with `None` when nothing does.
     pub fn new(
         ledger: Arc<Ledger>,
         portal: Arc<Portal>,
         config: (&crate::config::Portal, Limits),
         known: Known,
         told: Box<dyn Fn() + Send>,
+        stopped: Box<dyn Fn(Option<Problem>) + Send>,
     ) -> Self {
         let (config, limits) = config;
         Self {
@@ -95,23 +102,15 @@ impl Courier {
             failures: Cell::new(0),
             resume_at: Cell::new(None),
             told,
+            stopped,
+            limits_looked_at: Cell::new(false),
         }
     }
 
     /// Works until nobody can give orders any more.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        if let Err(error) = self.ledger.look_at_limited(Timestamp::now()) {
-            tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
-        }
         loop {
-            let sleep = match self.deliver_due(|| orders.is_closed()).await {
-                Ok(next) => next,
-                Err(error) => {
-                    tracing::error!(problem = %error.problem(), "the courier cannot use the ledger");
-                    Some(self.first_pause.max(Duration::from_secs(1)))
-                }
-            };
-            let sleep = sleep.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+            let sleep = self.work(|| orders.is_closed()).await;
             let mut order = timeout(sleep.min(CALM), orders.recv()).await;
             if order.is_err() && sleep > CALM {
                 self.portal.rest();
@@ -125,16 +124,29 @@ impl Courier {
                     self.resume_at.set(None);
                 }
                 Ok(Some(Order::Flush(done))) => {
-                    // The ledger's trouble was told above, and is in the outcome that the asker reads.
-                    let _ = self.deliver_due(|| orders.is_closed()).await;
+                    self.work(|| orders.is_closed()).await;
                     let _ = done.send(());
                 }
             }
         }
     }
 
+    /// Sends every report that is due; returns how long to sleep. What keeps it from that is in the status.
+    async fn work(&self, orders_over: impl Fn() -> bool) -> Duration {
+        let outcome = self.deliver_due(orders_over).await;
+        (self.stopped)(outcome.as_ref().err().map(LedgerError::problem));
+        match outcome {
+            Ok(next) => next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP),
+            Err(_) => self.first_pause.max(Duration::from_secs(1)),
+        }
+    }
+
     /// Sends every report that is due; the time until the next one is.
     async fn deliver_due(&self, orders_over: impl Fn() -> bool) -> Result<Option<Duration>, LedgerError> {
+        if !self.limits_looked_at.get() {
+            self.ledger.look_at_limited(Timestamp::now())?;
+            self.limits_looked_at.set(true);
+        }
         let outcome = self.deliver_each(orders_over).await;
         self.listed.take();
         outcome

@@ -190,6 +190,8 @@ struct Daemon {
     /// What they are to write.
     unwritten: Backlog<Entry>,
     waiters: Waiters,
+    /// Who waits for a status.
+    statuses: Vec<oneshot::Sender<Status>>,
     manager: Manager,
     acting: Acting,
     rest: Rest,
@@ -239,7 +241,7 @@ impl Daemon {
             results,
             result_sender,
             news,
-            courier: courier(&config, &ledger, apart.clone(), earlier, told),
+            courier: courier(&config, &ledger, apart.clone(), earlier, &shared, told),
             ledger,
             shared,
             changes: watch::Sender::new(0),
@@ -252,6 +254,7 @@ impl Daemon {
             notes: JoinSet::new(),
             unwritten: Backlog::default(),
             waiters: Waiters::default(),
+            statuses: Vec::new(),
             manager: Manager::default(),
             acting: Acting::default(),
             rest: Rest::default(),
@@ -359,10 +362,7 @@ impl Daemon {
 
     fn called(&mut self, call: Call) {
         match call.request {
-            Request::Status => {
-                // Whoever asked may have left.
-                let _ = call.answer.send(self.status());
-            }
+            Request::Status => self.answer_status(call.answer),
             Request::Sync { retry, reloaded, wait_ms } => {
                 self.sync(retry, reloaded, Duration::from_millis(wait_ms), call.answer);
             }

@@ -34,12 +34,13 @@ pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("ledger/schema.sql"),
     include_str!("ledger/renewals.sql"),
     include_str!("ledger/alerts.sql"),
     include_str!("ledger/limits.sql"),
     include_str!("ledger/pruned.sql"),
+    include_str!("ledger/remedies.sql"),
 ];
 
 /// Of the database in memory; SQLite itself would take 2 MB as the history grows.
@@ -211,7 +212,7 @@ impl Ledger {
         self.read(|connection| {
             let mut query =
                 connection.prepare_cached("SELECT site, leaf, chain_set, intermediates FROM site")?;
-            let rows = query.query_map([], |row| {
+            let mut rows = query.query_map([], |row| {
                 let recorded = Recorded {
                     leaf: fingerprint(row, 1)?,
                     set: fingerprint(row, 2)?,
@@ -219,7 +220,8 @@ impl Ledger {
                 };
                 Ok((row.get(0)?, recorded))
             })?;
-            rows.collect()
+            // A site whose row cannot be read is recorded again as soon as it is served.
+            rows.by_ref().filter_map(|row| readable(row).transpose()).collect()
         })
     }
 
@@ -437,7 +439,23 @@ fn milliseconds(at: Timestamp) -> i64 {
 }
 
 fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_millisecond(row.get(column)?).map_err(|error| unusable(column, error))
+    Ok(moment(row.get(column)?))
+}
+
+/// Returns the moment of a stored time; one beyond the calendar is the calendar's end. [`Timestamp::MAX`] itself, the
+/// end of a certificate that has none, is beyond it by a fraction of a second once it is stored.
+fn moment(milliseconds: i64) -> Timestamp {
+    let bound = if milliseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(milliseconds).unwrap_or(bound)
+}
+
+/// Returns `None` for a row that holds a value which this program cannot read. Errors of the database stay errors.
+fn readable<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match row {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ rusqlite::Error::SqliteFailure(..)) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn fingerprint(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Fingerprint> {

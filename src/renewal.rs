@@ -27,6 +27,7 @@ use crate::ledger::{
 };
 use crate::platform;
 use crate::portal::{Certificate, Failure, Next, Portal};
+use crate::problem::Problem;
 
 /// When the list is looked at, in eighths of the time that the portal has.
 const LOOKS: [u32; 4] = [1, 2, 4, 8];
@@ -34,6 +35,8 @@ const LOOKS: [u32; 4] = [1, 2, 4, 8];
 const FIRST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// So often the downloads of one renewal are begun again.
 const MOST_FETCHES: u32 = 3;
+/// While something keeps renewals back it is looked at again so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Nothing sleeps longer, lest a clock set back keep it waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -75,12 +78,14 @@ impl Renewer {
         }
     }
 
-    /// Works until `end` is dropped. `told` is called after each step.
-    pub async fn run(self, mut end: oneshot::Receiver<()>, told: impl Fn()) {
+    /// Works until `end` is dropped. `told` is called after each step, with what keeps renewals from going on.
+    pub async fn run(self, mut end: oneshot::Receiver<()>, told: impl Fn(Option<Problem>)) {
         crash::arm();
         loop {
             let stepped = self.step().await;
-            told();
+            let problem = stepped.as_ref().err().map(Trouble::problem).or_else(|| self.obstacle());
+            let look_again = if problem.is_some() { LOOK_AGAIN } else { LONGEST_SLEEP };
+            told(problem);
             let sleep = match stepped {
                 Ok(sleep) => {
                     self.failures.set(0);
@@ -88,7 +93,6 @@ impl Renewer {
                 }
                 Err(trouble) => {
                     let failures = self.failures.replace(self.failures.get() + 1);
-                    tracing::warn!(problem = %trouble.problem(), "renewals cannot be looked after");
                     let until = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now()));
                     match trouble {
                         Trouble::Spent(at) => until(at).unwrap_or_default().max(Duration::from_secs(60)),
@@ -101,10 +105,21 @@ impl Renewer {
                 self.portal.rest();
                 self.fetcher.rest();
             }
-            if tokio::time::timeout(sleep.min(LONGEST_SLEEP), &mut end).await.is_ok() {
+            if tokio::time::timeout(sleep.min(look_again), &mut end).await.is_ok() {
                 return;
             }
         }
+    }
+
+    /// What will keep the next renewal from being put in place: this process may have less rights on files than
+    /// whoever runs `check`.
+    fn obstacle(&self) -> Option<Problem> {
+        let into = self.config.fetch_into.as_deref().filter(|into| !platform::may_write_in(into))?;
+        let message =
+            format!("what is renewed cannot be put into {}: certhook may not write there", into.display());
+        let read_only = platform::is_read_only(into);
+        let remedy = if read_only { platform::WORDS.read_only } else { platform::WORDS.let_write };
+        Some(Problem::new("fetch_into", message, remedy))
     }
 
     /// One step, if one is due; how long nothing is to be done then.

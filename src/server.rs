@@ -2,6 +2,7 @@
 
 mod command;
 mod iis;
+mod life;
 #[cfg(unix)]
 mod nginx;
 #[cfg(windows)]
@@ -20,6 +21,7 @@ use crate::config::{self, Binding, Kind, Reload};
 use crate::discover;
 use crate::problem::Problem;
 pub use iis::{Claimant, same_names};
+pub use life::{Life, problems_of_lives};
 
 /// One configured server.
 #[derive(Debug, Clone)]

@@ -36,6 +36,12 @@ pub struct Status {
     /// Why nobody could be told of the last problem, if so.
     #[serde(default)]
     pub alert_problem: Option<Problem>,
+    /// What keeps every report from going out, or one whose site is not known.
+    #[serde(default)]
+    pub report_problem: Option<Problem>,
+    /// What keeps renewals from being asked for and downloaded, where the last one does not say so itself.
+    #[serde(default)]
+    pub renewal_problem: Option<Problem>,
     /// Why the configuration's file could not be taken over when it was to be read again.
     #[serde(default)]
     pub config_problem: Option<Problem>,
@@ -185,6 +191,12 @@ pub struct Report {
     pub next_attempt_at: Option<Timestamp>,
     /// Why it was not taken the last time.
     pub error: Option<String>,
+    /// The code of that.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// A problem with its beginning.
@@ -252,6 +264,8 @@ impl Report {
             attempts: 0,
             next_attempt_at: None,
             error: None,
+            code: None,
+            remedy: None,
         }
     }
 
@@ -272,8 +286,10 @@ impl Report {
         let Some(report) = report else { return Self::none() };
         let state = match report.state {
             // Nothing is to be told of it, as far as is known.
-            ReportState::Unasked | ReportState::Known => return Self::none(),
-            ReportState::Pending => "pending",
+            ReportState::Known => return Self::none(),
+            ReportState::Unasked if report.error.is_none() => return Self::none(),
+            // Whether it is to be reported cannot be asked.
+            ReportState::Unasked | ReportState::Pending => "pending",
             ReportState::Delivered => "delivered",
             ReportState::Held => "held",
         };
@@ -281,9 +297,11 @@ impl Report {
             state: state.to_owned(),
             remote_create_date: Some(report.remote_create_date),
             attempts: report.attempts,
-            next_attempt_at: (report.state == ReportState::Pending)
+            next_attempt_at: matches!(report.state, ReportState::Unasked | ReportState::Pending)
                 .then(|| whole_seconds(report.next_attempt_at)),
-            error: report.error.map(|(_, words)| words),
+            code: report.error.as_ref().map(|error| error.code.clone()),
+            remedy: report.error.as_ref().map(|error| error.remedy.clone()).filter(|text| !text.is_empty()),
+            error: report.error.map(|error| error.message),
         }
     }
 }
@@ -310,6 +328,16 @@ impl Renewal {
                 })
                 .collect(),
         }))
+    }
+
+    /// What failed of it, in words.
+    pub fn what_failed(&self) -> Option<String> {
+        let failed = self.certificates.iter().filter(|one| one.state == "failed");
+        let words: Vec<String> = failed
+            .map(|one| format!("{}: {}", one.name, one.error.as_deref().unwrap_or("it was not renewed")))
+            .collect();
+        let of_certificates = Some(words.join("; ")).filter(|words| !words.is_empty());
+        self.error.clone().or(of_certificates)
     }
 
     /// Whether nothing of it failed.
@@ -376,6 +404,8 @@ impl Status {
             .chain(&self.ledger_problem)
             .chain(&self.metrics_problem)
             .chain(&self.alert_problem)
+            .chain(&self.report_problem)
+            .chain(&self.renewal_problem)
             .chain(&self.config_problem)
     }
 }

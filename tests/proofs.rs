@@ -9,14 +9,20 @@ mod abuse;
 mod alerts;
 #[path = "proofs/architecture.rs"]
 mod architecture;
+#[path = "proofs/chains.rs"]
+mod chains;
 #[path = "proofs/checks.rs"]
 mod checks;
 #[path = "proofs/commands.rs"]
 mod commands;
 #[path = "proofs/corpus.rs"]
 mod corpus;
+#[path = "proofs/courier.rs"]
+mod courier;
 #[path = "proofs/crashes.rs"]
 mod crashes;
+#[path = "proofs/dead_server.rs"]
+mod dead_server;
 #[path = "proofs/delivery.rs"]
 mod delivery;
 #[path = "proofs/discovery.rs"]

@@ -73,6 +73,7 @@ pub fn findings(status: &Status) -> (Vec<Finding>, bool) {
         agent("configuration", of(&status.config_problem)),
         agent("watch", of(&status.watch.problem)),
         agent("metrics", of(&status.metrics_problem)),
+        agent("reports", of(&status.report_problem)),
         agent("renewal", renewal(status)),
     ];
     found.extend(status.servers.iter().map(|server| of_server(server, status)));
@@ -87,16 +88,12 @@ fn renewal(status: &Status) -> Standing {
     if status.ledger_problem.is_some() {
         return Standing::Unknown;
     }
-    let Some(renewal) = status.renewal.as_ref().filter(|renewal| !Renewal::is_well(renewal)) else {
+    if let Some(Problem { code, message, remedy }) = &status.renewal_problem {
+        return Standing::since_now(code, message, remedy);
+    }
+    let Some(message) = status.renewal.as_ref().and_then(Renewal::what_failed) else {
         return Standing::Well;
     };
-    let failed: Vec<String> = renewal
-        .certificates
-        .iter()
-        .filter(|one| one.state == "failed")
-        .map(|one| format!("{}: {}", one.name, one.error.as_deref().unwrap_or("it was not renewed")))
-        .collect();
-    let message = renewal.error.clone().unwrap_or_else(|| failed.join("; "));
     Standing::since_now("renewal_failed", &message, REMEDY)
 }
 
@@ -137,16 +134,17 @@ fn of_site(site: &Site, ledger_is_read: bool) -> [Finding; 2] {
 }
 
 fn of_report(report: &Report, at_rest: bool) -> Standing {
+    let remedy = |usual| report.remedy.as_deref().unwrap_or(usual);
     match (report.state.as_str(), report.error.as_deref()) {
         ("held", error) => Standing::since_now(
             "report_held",
             error.unwrap_or("the portal refused it"),
-            "mend what it says, then: certhook sync --retry",
+            remedy("mend what it says, then: certhook sync --retry"),
         ),
         (_, Some(error)) => Standing::since_now(
             "report_failed",
             error,
-            "see the way to the portal; certhook tries again by itself",
+            remedy("see the way to the portal; certhook tries again by itself"),
         ),
         ("delivered", None) => Standing::Well,
         // Before the site was looked at, nobody knows which report is its.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use x509_parser::error::X509Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -61,6 +62,38 @@ impl Roots {
     }
 }
 
+/// What a client finds in the chain that it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainState {
+    /// It leads to a root.
+    Complete,
+    /// Intermediates are there, and end at an authority that this host does not know.
+    Unknown,
+    /// A certificate is missing.
+    Incomplete {
+        /// Whose it is.
+        issuer: String,
+    },
+    /// A certificate after the leaf has ended.
+    Expired {
+        /// Whose it is.
+        subject: String,
+        /// When it ended.
+        ended: Timestamp,
+    },
+}
+
+impl ChainState {
+    /// Whether clients are content with it; `None` where this host cannot tell.
+    pub fn is_complete(&self) -> Option<bool> {
+        match self {
+            Self::Complete => Some(true),
+            Self::Unknown => None,
+            Self::Incomplete { .. } | Self::Expired { .. } => Some(false),
+        }
+    }
+}
+
 /// What a server sent, the leaf first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServedChain {
@@ -78,22 +111,33 @@ impl ServedChain {
         self.ders.len()
     }
 
-    /// Whether a client that trusts `roots` is sent all it needs: each certificate was issued by the next, up
-    /// to one that signs itself or that one of `roots` issued. `None` where that cannot be told: intermediates
-    /// are there, and end at an authority that this host does not know.
-    pub fn is_complete(&self, roots: &Roots) -> Option<bool> {
+    /// Judges whether a client that trusts `roots` is sent all it needs at `now`: each certificate was issued by the
+    /// next, up to one that signs itself or that one of `roots` issued, and none of them but the leaf, which is judged
+    /// by itself, has ended.
+    pub fn judge(&self, roots: &Roots, now: Timestamp) -> ChainState {
         let mut below: Option<X509Certificate<'_>> = None;
         for der in &self.ders {
-            let Ok(here) = parse(der) else { return Some(false) };
-            if below.is_some_and(|below| !issued_by(&below, &here)) {
-                return Some(false);
+            let missing = |below: Option<&X509Certificate<'_>>| ChainState::Incomplete {
+                issuer: below.map(|below| below.issuer().to_string()).unwrap_or_default(),
+            };
+            let Ok(here) = parse(der) else { return missing(below.as_ref()) };
+            if below.as_ref().is_some_and(|below| !issued_by(below, &here)) {
+                return missing(below.as_ref());
+            }
+            let ended = super::moment(here.validity().not_after);
+            if below.is_some() && ended < now {
+                return ChainState::Expired { subject: here.subject().to_string(), ended };
             }
             // What comes after this says nothing more: a cross-signed root, for clients that need it.
             if issued_by(&here, &here) || roots.issued(&here) {
-                return Some(true);
+                return ChainState::Complete;
             }
             below = Some(here);
         }
-        if self.ders.len() > 1 { None } else { Some(false) }
+        match below {
+            Some(_) if self.ders.len() > 1 => ChainState::Unknown,
+            Some(leaf) => ChainState::Incomplete { issuer: leaf.issuer().to_string() },
+            None => ChainState::Unknown,
+        }
     }
 }

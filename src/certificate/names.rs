@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
-/// Host names in their order, lower case. Two are equal when their *sets* are.
+/// Host names in their order, lower case, international ones as A-labels. Two are equal when their *sets* are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hosts(Arc<str>);
 
@@ -39,7 +39,7 @@ impl Hosts {
     fn collect(names: impl Iterator<Item = String>) -> Self {
         let mut seen = BTreeSet::new();
         let end = |c: char| c == '.' || c.is_whitespace();
-        let cleaned = names.map(|name| name.trim().trim_end_matches(end).to_ascii_lowercase());
+        let cleaned = names.map(|name| canonical(name.trim().trim_end_matches(end)));
         let is_name = |name: &String| !name.is_empty() && !name.contains(BETWEEN);
         let all: Vec<String> = cleaned.filter(|name| is_name(name) && seen.insert(name.clone())).collect();
         Self(all.join(&BETWEEN.to_string()).into())
@@ -53,7 +53,7 @@ impl Hosts {
     /// Whether a client that asks for `host` is content with these names. A wildcard stands for one label; a
     /// binding's own wildcard is only covered by the same.
     pub fn cover(&self, host: &str) -> bool {
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let host = canonical(host.trim_end_matches('.'));
         let above = host.split_once('.').map(|(_, above)| above);
         let covers =
             |name: &str| name == host || name.strip_prefix("*.").is_some_and(|domain| above == Some(domain));
@@ -91,6 +91,16 @@ impl std::fmt::Display for Hosts {
     }
 }
 
+/// Returns the form in which two spellings of a host name are the same: lower case, `xn--…` for `ü…`. What is no
+/// international name stays what it is.
+fn canonical(name: &str) -> String {
+    let ascii = match name.is_ascii() {
+        true => None,
+        false => idna::domain_to_ascii_cow(name.as_bytes(), idna::AsciiDenyList::EMPTY).ok(),
+    };
+    ascii.map_or_else(|| name.to_ascii_lowercase(), |name| name.trim_end_matches('.').to_owned())
+}
+
 fn address(bytes: &[u8]) -> Option<String> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
         return Some(core::net::Ipv4Addr::from(four).to_string());
@@ -113,6 +123,36 @@ mod tests {
             assert!(!names.cover(host), "{host}");
         }
         assert!(!Hosts::from_portal_name("www.contoso.com").cover("*.contoso.com"));
+    }
+
+    #[test]
+    fn spellings_of_an_international_name_are_equal() {
+        let of = Hosts::from_portal_name;
+        let wire = of("xn--mller-kva.example,*.xn--mller-kva.example");
+        for portal in [
+            "m\u{fc}ller.example,*.m\u{fc}ller.example",
+            "M\u{dc}LLER.Example, *.M\u{dc}LLER.example",
+            // Decomposed, and with the ideographic full stop.
+            "mu\u{308}ller.example,*.m\u{fc}ller\u{3002}example",
+            "XN--MLLER-KVA.example.,*.xn--mller-kva.example",
+        ] {
+            assert_eq!(of(portal), wire, "{portal}");
+            let set = std::collections::HashSet::from([wire.clone()]);
+            assert!(set.contains(&of(portal)), "{portal}");
+        }
+        for other in
+            ["muller.example,*.muller.example", "m\u{fc}ller.example", "mueller.example,*.mueller.example"]
+        {
+            assert_ne!(of(other), wire, "{other}");
+        }
+        assert!(wire.cover("www.m\u{fc}ller.example") && wire.cover("M\u{dc}LLER.example"));
+        assert!(!wire.cover("www.muller.example"));
+        // What no such name can be stays what it is, and equals itself alone.
+        for odd in ["\u{fffd}.test", "a_b.test", "xn--\u{fc}.test", "\u{202e}x.test"] {
+            assert_eq!(of(odd), of(odd), "{odd}");
+            assert_ne!(of(odd), of("x.test"), "{odd}");
+            assert_eq!(of(odd).iter().count(), 1, "{odd}");
+        }
     }
 
     #[test]

@@ -11,9 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::chains::Chains;
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, say_json, second_process, show};
 use crate::agent::SiteId;
+use crate::certificate::Fingerprint;
 use crate::command::Command;
 use crate::config::{self, Config, Mistake, Mistakes, Portal};
 use crate::control::{self, Request};
@@ -25,7 +27,7 @@ use crate::portal;
 use crate::problem::{Problem, printable};
 use crate::roster;
 use crate::server::Server;
-use crate::status::Status;
+use crate::status::{Renewal, Report, Status};
 use crate::watch::{Topic, Watcher};
 
 #[derive(Debug, clap::Args)]
@@ -70,9 +72,11 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         mistakes: Vec::new(),
         good: Vec::new(),
         notes: Vec::new(),
+        leaves: Vec::new(),
     };
     found.state_folder();
-    found.servers();
+    let down = survey::down(config).await;
+    found.servers(&down);
     found.watching().await;
     found.sites().await;
     if let Some(renewal) = &config.renewal {
@@ -135,6 +139,21 @@ struct Findings<'c> {
     good: Vec<String>,
     /// What to know of, and what changes nothing.
     notes: Vec<String>,
+    /// What is on disk.
+    leaves: Vec<Fingerprint>,
+}
+
+fn of_report(name: &str, report: &Report) -> Option<Problem> {
+    let error = report.error.as_ref()?;
+    let message = format!("the report of {name} is {}: {error}", report.state);
+    let remedy = report.remedy.as_deref().unwrap_or("mend what it says, then run: certhook sync --retry");
+    Some(Problem::new(report.code.as_deref().unwrap_or("report_failed"), message, remedy))
+}
+
+fn of_renewal(renewal: &Renewal) -> Option<Problem> {
+    let why = renewal.what_failed()?;
+    let remedy = "see certhook status; certhook tries again by itself, or run: certhook renew";
+    Some(Problem::new("renewal_failed", format!("the renewal of {} failed: {why}", renewal.asked_at), remedy))
 }
 
 impl Findings<'_> {
@@ -155,11 +174,13 @@ impl Findings<'_> {
         self.folders();
     }
 
-    fn servers(&mut self) {
+    fn servers(&mut self, down: &[Option<Problem>]) {
         let mut told = Vec::new();
         for configured in &self.config.servers {
             let server = Server::new(configured);
-            let obstacles = server.obstacles();
+            let mut obstacles = server.obstacles();
+            let down = down.get(told.len()).cloned().flatten();
+            obstacles.extend(down.filter(|problem| obstacles.iter().all(|known| known.code != problem.code)));
             told.push(obstacles.clone());
             for Problem { code, message, remedy } in server.notes() {
                 self.notes.push(format!("{message}; {remedy} [{code}]"));
@@ -225,6 +246,7 @@ impl Findings<'_> {
         let asked: Vec<_> = sites.iter().map(Arc::as_ref).collect();
         let findings = survey::look(&asked).await;
         self.rivals(&findings);
+        let (now, mut chains) = (Timestamp::now(), Chains::default());
         for (site, finding) in sites.iter().zip(findings) {
             match &finding.seen {
                 Err(incomplete) => self.add(site.line, incomplete.problem.clone()),
@@ -236,9 +258,11 @@ impl Findings<'_> {
                     }
                 }
             }
-            if let (Ok(_), Some(problem)) = (&finding.seen, finding.problem(None)) {
+            let Ok(seen) = &finding.seen else { continue };
+            if let Some(problem) = finding.problem(None).or_else(|| finding.chain_problem(&mut chains, now)) {
                 self.add(site.line, problem);
             }
+            self.leaves.push(seen.bundle.leaf.fingerprint);
         }
     }
 
@@ -310,7 +334,7 @@ impl Findings<'_> {
             Ok(Some(status)) => status,
             Ok(None) => {
                 self.good.push("no agent runs now; this command has looked by itself".to_owned());
-                return;
+                return self.ledger_says();
             }
             Err(problem) => return self.add(0, problem),
         };
@@ -329,10 +353,31 @@ impl Findings<'_> {
             let message = format!("the agent says: {}", problem.message);
             Problem::new(&problem.code, message, problem.remedy.clone())
         });
+        let of_reports = status.sites.iter().filter_map(|site| of_report(&site.name, &site.report));
+        let of_renewal = status.renewal.iter().filter_map(of_renewal);
+        for problem in of_reports.chain(of_renewal) {
+            self.add(0, problem);
+        }
         for problem in named.chain(of_all) {
             if self.mistakes.iter().all(|known| known.problem.code != problem.code) {
                 self.add(0, problem);
             }
+        }
+    }
+
+    /// What the agent would say of reports and renewals.
+    fn ledger_says(&mut self) {
+        // What else is wrong with the ledger was told above.
+        let Some(ledger) = Ledger::open_existing(&self.config.state_dir).ok().flatten() else { return };
+        let leaves: Vec<_> = self.leaves.iter().copied().map(Some).collect();
+        let reports = ledger.reports_of(&leaves).unwrap_or_default().into_iter().flatten();
+        let reports: Vec<_> =
+            reports.map(|report| (report.hosts.clone(), Report::told(Some(report)))).collect();
+        let renewal = Renewal::of(Some(&ledger)).ok().flatten();
+        let of_reports = reports.iter().filter_map(|(name, report)| of_report(name, report));
+        let unreadable = ledger.unreadable_report().ok().flatten();
+        for problem in of_reports.chain(renewal.iter().filter_map(of_renewal)).chain(unreadable) {
+            self.add(0, problem);
         }
     }
 

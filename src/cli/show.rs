@@ -129,7 +129,9 @@ fn troubles(site: &Site) -> Vec<String> {
     if let Some(error) = &site.report.error {
         let next = match (&site.report.next_attempt_at, site.report.state.as_str()) {
             (Some(at), _) => format!("; sent again at {at}"),
-            (None, "held") => "; held until: certhook sync --retry".to_owned(),
+            (None, "held") if site.report.remedy.is_none() => {
+                "; held until: certhook sync --retry".to_owned()
+            }
             _ => String::new(),
         };
         let attempts = count(site.report.attempts as usize, "attempt");
@@ -138,6 +140,7 @@ fn troubles(site: &Site) -> Vec<String> {
             site.report.state,
             printable(error, 500)
         ));
+        out.extend(site.report.remedy.iter().map(|remedy| format!("    {}", printable(remedy, 500))));
     }
     out
 }

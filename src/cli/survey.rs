@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::chains::Chains;
 use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting};
 use crate::certificate::{Leaf, ServedChain};
@@ -18,7 +19,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::probe;
 use crate::problem::Problem;
 use crate::roster;
-use crate::server::Server;
+use crate::server::{Server, problems_of_lives};
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.
@@ -109,6 +110,14 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// What is wrong with the chains that listeners send, if anything.
+    pub(super) fn chain_problem(&self, chains: &mut Chains, now: Timestamp) -> Option<Problem> {
+        let seen = self.sightings.iter().zip(&self.chains);
+        chains.problem(seen.map(|(sighting, chain)| (sighting.endpoint.as_str(), chain.as_ref())), now)
+    }
+}
+
 fn not_read(site: &Site) -> Incomplete {
     let message =
         format!("{} could not be read within {} s", site.certificate.display(), READ_TIMEOUT.as_secs());
@@ -156,21 +165,24 @@ async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<Served
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
     let Census { sites, problems, .. } = census(config).await;
+    let down = down(config).await;
     let settings: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
     let findings = look(&settings).await;
     let now = Timestamp::now();
     let read = || {
         let ledger = Ledger::open_existing(&config.state_dir)?;
         let recorded = ledger.as_ref().map(Ledger::recorded).transpose()?.unwrap_or_default();
-        tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)
+        let unreadable = ledger.as_ref().map(Ledger::unreadable_report).transpose()?.flatten();
+        let (portal, told) = tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)?;
+        Ok::<_, LedgerError>((portal, told, unreadable))
     };
     let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
-    let (portal, told, ledger_problem) = match read() {
-        Ok((portal, told)) => (portal, told, None),
+    let (portal, told, report_problem, ledger_problem) = match read() {
+        Ok((portal, told, unreadable)) => (portal, told, unreadable, None),
         Err(error) => {
             let (portal, told) =
                 tell_all(config, &sites, &findings, &HashMap::new(), None, now).unwrap_or_default();
-            (portal, told, Some(error.problem()))
+            (portal, told, None, Some(error.problem()))
         }
     };
     Status {
@@ -179,18 +191,29 @@ pub(super) async fn status(config: &Config) -> Status {
         renewal: renewal(),
         watch: Watch::default(),
         ledger_problem,
+        report_problem,
+        renewal_problem: None,
         config_problem: None,
         metrics_problem: None,
         alert_problem: None,
         servers: config
             .servers
             .iter()
-            .zip(problems)
+            .zip(problems.into_iter().zip(down))
             .enumerate()
-            .map(|(index, (server, problem))| tell_server(server, problem, count(&sites, index), now))
+            .map(|(index, (server, (problem, down)))| {
+                tell_server(server, down.or(problem), count(&sites, index), now)
+            })
             .collect(),
         sites: told,
     }
+}
+
+/// Which servers do not run. One whose processes cannot be looked at in time has another problem.
+pub(super) async fn down(config: &Config) -> Vec<Option<Problem>> {
+    let servers: Vec<Server> = config.servers.iter().map(Server::new).collect();
+    let look = move || problems_of_lives(&servers.iter().map(Server::life).collect::<Vec<_>>());
+    within(look).await.unwrap_or_else(|| vec![None; config.servers.len()])
 }
 
 fn count(sites: &[roster::Site], server: usize) -> usize {

@@ -2,17 +2,15 @@
 
 mod bindings;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::chains::Chains;
 use super::survey::{self, Finding};
 use super::{Outcome, Result, say, say_json, show};
 use crate::agent::judge::Wire;
 use crate::agent::{Sighting, Unseen};
-use crate::certificate::{KeyType, Leaf, Roots, ServedChain};
+use crate::certificate::{ChainState, KeyType, Leaf};
 use crate::config::{Config, Site};
 use crate::ledger::Ledger;
 use crate::problem::{Problem, printable};
@@ -59,6 +57,8 @@ struct OnWire {
     key_type: Option<&'static str>,
     /// Unknown where the chain ends at an authority that this host does not know.
     chain_complete: Option<bool>,
+    /// `incomplete` or `expired`.
+    chain_problem: Option<&'static str>,
     matches: bool,
     error: Option<String>,
 }
@@ -79,8 +79,9 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .zip(&findings)
         .map(|(site, finding)| {
             let known = recorded.get(&*site.key());
-            let ok = finding.wire(known) == Some(Wire::Served);
-            let problem = finding.problem(known);
+            let of_chain = finding.chain_problem(&mut chains, now);
+            let ok = finding.wire(known) == Some(Wire::Served) && of_chain.is_none();
+            let problem = finding.problem(known).or(of_chain);
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
         .collect();
@@ -143,15 +144,15 @@ fn verdict(config: &Config, site: &Site, finding: &Finding, chains: &mut Chains,
         }),
         wire: wire
             .map(|(sighting, chain)| {
-                let complete = chain.as_ref().and_then(|chain| chains.is_complete(chain));
-                on_wire(sighting, leaf, complete, now)
+                let chain = chain.as_ref().map(|chain| chains.judge(chain, now));
+                on_wire(sighting, leaf, chain.as_ref(), now)
             })
             .collect(),
         problem: None,
     }
 }
 
-fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain_complete: Option<bool>, now: Timestamp) -> OnWire {
+fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain: Option<&ChainState>, now: Timestamp) -> OnWire {
     let leaf = sighting.outcome.as_deref().ok();
     OnWire {
         endpoint: sighting.endpoint.clone(),
@@ -160,7 +161,12 @@ fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain_complete: Option<bool
         not_after: leaf.map(|leaf| leaf.not_after),
         days_left: leaf.map(|leaf| days_left(leaf, now)),
         key_type: leaf.map(key_type),
-        chain_complete,
+        chain_complete: chain.and_then(ChainState::is_complete),
+        chain_problem: match chain {
+            Some(ChainState::Incomplete { .. }) => Some("incomplete"),
+            Some(ChainState::Expired { .. }) => Some("expired"),
+            _ => None,
+        },
         matches: leaf.zip(disk).is_some_and(|(leaf, disk)| leaf.fingerprint == disk.fingerprint),
         error: sighting.outcome.as_ref().err().map(|unseen| match unseen {
             Unseen::Unreachable(problem) | Unseen::Refused(problem) => problem.message.clone(),
@@ -178,28 +184,6 @@ fn key_type(leaf: &Leaf) -> &'static str {
         KeyType::Rsa => "rsa",
         KeyType::Ecdsa => "ecdsa",
         KeyType::Other => "other",
-    }
-}
-
-/// What is known of chains: most handshakes show one that was judged before.
-#[derive(Default)]
-struct Chains {
-    roots: Option<Roots>,
-    judged: HashMap<Arc<ServedChain>, Option<bool>>,
-}
-
-impl Chains {
-    fn is_complete(&mut self, chain: &Arc<ServedChain>) -> Option<bool> {
-        if let Some(known) = self.judged.get(chain) {
-            return *known;
-        }
-        let roots = self.roots.get_or_insert_with(|| {
-            let found = rustls_native_certs::load_native_certs().certs;
-            Roots::new(found.into_iter().map(|der| der.to_vec()))
-        });
-        let complete = chain.is_complete(roots);
-        self.judged.insert(Arc::clone(chain), complete);
-        complete
     }
 }
 
@@ -263,6 +247,7 @@ impl OnWire {
         self.fingerprint == other.fingerprint
             && self.matches == other.matches
             && self.chain_complete == other.chain_complete
+            && self.chain_problem == other.chain_problem
     }
 }
 
@@ -298,6 +283,7 @@ fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize)
         days.map_or_else(none, |days| if days < 0 { "expired".to_owned() } else { days.to_string() }),
         match (fingerprint, seen.and_then(|seen| seen.chain_complete)) {
             (None, _) => "-",
+            (_, Some(false)) if seen.is_some_and(|seen| seen.chain_problem == Some("expired")) => "expired",
             (_, Some(true)) => "yes",
             (_, Some(false)) => "no",
             (_, None) => "?",

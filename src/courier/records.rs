@@ -11,6 +11,7 @@ use super::{Courier, Trouble};
 use crate::certificate::Hosts;
 use crate::config::Site;
 use crate::ledger::{PortalList, PortalRecord, Purpose, Report};
+use crate::platform;
 use crate::portal::{Certificate, Failure, Next};
 use crate::problem::{Problem, printable};
 
@@ -43,6 +44,27 @@ impl Listed {
             _ => self.by_name.get(&Hosts::from_portal_name(&report.hosts)),
         };
         index.map(|index| &self.records[*index])
+    }
+
+    /// The record that an operator may have meant: the one with most host names of the report's certificate, else the
+    /// one whose name is spelled nearly as the configured one.
+    fn nearest(&self, known: &Site, report: &Report) -> Option<&PortalRecord> {
+        /// How like two names are of which one is a slip of the other; 1 is equal.
+        const ALIKE: f64 = 0.8;
+        let hosts = Hosts::from_portal_name(&report.hosts);
+        let shared = |record: &PortalRecord| {
+            let names = Hosts::from_portal_name(&record.name);
+            names.iter().filter(|name| hosts.iter().any(|host| host == *name)).count()
+        };
+        let most =
+            self.records.iter().map(|record| (shared(record), record)).rev().max_by_key(|(count, _)| *count);
+        if let Some((1.., record)) = most {
+            return Some(record);
+        }
+        let name = known.name.as_deref().unwrap_or(&report.hosts);
+        let like = |record: &PortalRecord| strsim::normalized_levenshtein(name, &record.name);
+        let alike = self.records.iter().filter(|record| like(record) >= ALIKE);
+        alike.max_by(|a, b| like(a).total_cmp(&like(b)))
     }
 }
 
@@ -84,7 +106,7 @@ impl Courier {
             Some(record) if is_of(record, report) => Ok(Some(record.clone())),
             Some(record) => Err(hold(differs(record, report))),
             None => match self.known.get(&report.site) {
-                Some(known) => Err(hold(unknown(known, report))),
+                Some(known) => Err(hold(unknown(known, report, list.nearest(known, report)))),
                 None => Ok(None),
             },
         }
@@ -155,32 +177,54 @@ pub fn as_list(certificates: Vec<Certificate>, at: Timestamp) -> PortalList {
     PortalList { at, records: records.collect() }
 }
 
+/// The certificate's path of a site's key, which names the server too where several use the certificate.
+fn path_of(site: &str) -> &str {
+    site.rsplit_once('@').filter(|(_, server)| !server.contains(['/', '\\'])).map_or(site, |(path, _)| path)
+}
+
 fn hold(problem: Problem) -> Trouble {
     Trouble::Failed(Failure { next: Next::Hold, sent: true, problem })
 }
 
-fn unknown(known: &Site, report: &Report) -> Problem {
+fn unknown(known: &Site, report: &Report, nearest: Option<&PortalRecord>) -> Problem {
     let what = match known {
-        Site { id: Some(id), .. } => format!("the id {id}"),
-        Site { name: Some(name), .. } => format!("the name {name}"),
-        _ => format!("the host names {}", report.hosts),
+        Site { id: Some(id), .. } => format!("with the id {id}"),
+        Site { name: Some(name), .. } => format!("with the name {name}"),
+        _ => format!("of the host names {}", report.hosts),
+    };
+    let reload = platform::WORDS.reload;
+    let (hint, set) = match nearest {
+        Some(PortalRecord { id, name, .. }) => {
+            let name = printable(name, 200);
+            let set = if known.id.is_some() { format!("id = {id}") } else { format!("name = {name:?}") };
+            (format!("; the nearest that it has is {name} (id {id})"), set)
+        }
+        None => (String::new(), "the name or id that `certhook list` shows for it".to_owned()),
     };
     Problem::new(
         "unknown_to_portal",
-        format!("the portal has no certificate of {}", printable(&what, 300)),
-        "give the site the portal's name or id, or report = false; then run: certhook sync --retry",
+        format!("the portal has no certificate {}{hint}", printable(&what, 300)),
+        format!(
+            "set {set}, or report = false, in the [[site]] at line {} of the configuration; then run: {reload}; certhook sync --retry",
+            known.line
+        ),
     )
 }
 
 fn differs(record: &PortalRecord, report: &Report) -> Problem {
     let expires = record.expires.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d").to_string());
     let served = report.not_after.strftime("%Y-%m-%d");
+    let name = printable(&record.name, 200);
+    // Sent again it would be held again: only another certificate, or none to report, ends it.
     Problem::new(
         "other_certificate",
         format!(
-            "the portal's {} ends {expires}, the certificate that is served {served}",
-            printable(&record.name, 200)
+            "the certificate that is served is not the portal's {name}: that one ends {expires}, the served one {served}"
         ),
-        "install the portal's certificate, or set report = false for the site; then run: certhook sync --retry",
+        format!(
+            "serve the portal's (certhook fetch {name:?} --into DIR downloads it), or set report = false in the [[site]] with certificate = {:?} and run: {}",
+            path_of(&report.site),
+            platform::WORDS.reload
+        ),
     )
 }

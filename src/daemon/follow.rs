@@ -1,6 +1,7 @@
 //! The servers' own configurations: read at the start, followed as they change, and drawn into the list of sites.
 
 mod draw;
+mod life;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use crate::discover::Found;
 use crate::inspect::Place;
 use crate::problem::Problem;
 use crate::roster;
-use crate::server::{Refusal, Server};
+use crate::server::{Life, Refusal, Server};
 use crate::watch::Topic;
 use draw::Drawn;
 
@@ -55,6 +56,10 @@ pub(super) enum News {
     Probed { urgent: bool },
     /// Its workers, where they can be told.
     Serving(ServerId, Option<BTreeSet<i32>>),
+    /// The masters of each server, unless looking at them took too long.
+    Lives(Option<Vec<Result<Life, Problem>>>),
+    /// A master that was seen has ended.
+    MasterEnded(ServerId),
 }
 
 /// The servers, and what is known of each.
@@ -74,6 +79,11 @@ pub(super) struct Servers {
     /// The list is being drawn up, and whether it is to be once more.
     pub(super) drawing: bool,
     draw_again: bool,
+    /// It is being looked which masters there are, and is to be once more.
+    looking_at_masters: bool,
+    look_at_masters_again: bool,
+    /// When that is looked at next, while a server does not run.
+    masters_at: Option<Instant>,
     /// When all of them are read again, whatever events told.
     rescan_at: Instant,
     rescan: Duration,
@@ -92,6 +102,12 @@ struct Followed {
     /// Why its configuration cannot be followed, and why its last reload failed.
     unread: Option<(Problem, Instant)>,
     refused: Option<(Problem, Instant)>,
+    /// Why it does not run.
+    down: Option<(Problem, Instant)>,
+    /// Its masters when they were last looked at.
+    masters: Option<Vec<i32>>,
+    /// Their end is waited for.
+    watched: bool,
     /// The workers that served when its configuration began to change.
     workers: Option<BTreeSet<i32>>,
     /// When they are looked at next, and since when they are.
@@ -115,6 +131,9 @@ impl Servers {
             retry_at: None,
             unread: None,
             refused: None,
+            down: None,
+            masters: None,
+            watched: false,
             workers: None,
             workers_at: None,
             looking: false,
@@ -131,6 +150,9 @@ impl Servers {
             starting: false,
             drawing: false,
             draw_again: false,
+            looking_at_masters: false,
+            look_at_masters_again: false,
+            masters_at: None,
             rescan_at: Instant::now() + config.watch.rescan,
             rescan: config.watch.rescan,
             poll: config.watch.poll,
@@ -153,13 +175,15 @@ impl Servers {
     /// What is wrong with a server, and since when.
     pub(super) fn problem(&self, id: ServerId) -> Option<(&Problem, Instant)> {
         let followed = &self.all[id.0];
-        followed.refused.as_ref().or(followed.unread.as_ref()).map(|(problem, since)| (problem, *since))
+        let first = followed.down.as_ref().or(followed.refused.as_ref());
+        first.or(followed.unread.as_ref()).map(|(problem, since)| (problem, *since))
     }
 
     /// Whether a configuration is being read, or about to be.
     pub(super) fn are_read(&self) -> bool {
         self.redraw_at.is_some()
             || self.drawing
+            || self.looking_at_masters
             || self.all.iter().any(|followed| followed.reading || followed.read_at.is_some())
     }
 
@@ -182,6 +206,7 @@ impl Daemon {
     pub(super) async fn discover_first(&mut self) {
         let until = tokio::time::Instant::now() + START_TIMEOUT;
         self.servers.starting = true;
+        self.look_at_masters();
         for id in self.servers.ids() {
             self.read_configuration(id);
         }
@@ -238,7 +263,11 @@ impl Daemon {
             [read_at, first(followed.workers_at), followed.retry_at]
         });
         let follows = self.servers.all.iter().any(|followed| followed.discovers) || self.servers.has_patterns;
-        let all = [follows.then_some(self.servers.rescan_at), first(self.servers.redraw_at)];
+        let all = [
+            follows.then_some(self.servers.rescan_at),
+            first(self.servers.redraw_at),
+            self.servers.masters_at,
+        ];
         one.chain(all).flatten().min()
     }
 
@@ -247,6 +276,7 @@ impl Daemon {
         let now = Instant::now();
         if self.servers.rescan_at <= now {
             self.servers.rescan_at = now + self.servers.rescan;
+            self.look_at_masters();
             self.retire_all();
             self.discover_all();
         }
@@ -254,6 +284,9 @@ impl Daemon {
             if followed.retry_at.take_if(|at| *at <= now).is_some() {
                 followed.read_at = Some((now, now));
             }
+        }
+        if self.servers.masters_at.is_some_and(|at| at <= now) {
+            self.look_at_masters();
         }
         self.read_due();
         if self.servers.redraw_at.is_some_and(|(at, _)| at <= now) {
@@ -313,7 +346,9 @@ impl Daemon {
 
     /// A configuration was read, a server told to reload, or something reported.
     pub(super) fn heard(&mut self, news: News) {
-        if !matches!(news, News::Looked | News::Probed { .. } | News::ReadingEnded(_)) {
+        let is_routine = matches!(news, News::Looked | News::Probed { .. } | News::ReadingEnded(_));
+        // It tells of changes by itself: each status begins with a look.
+        if !is_routine && !matches!(news, News::Lives(_)) {
             self.changed();
         }
         match news {
@@ -346,6 +381,8 @@ impl Daemon {
                 self.read_due();
             }
             News::Serving(id, serving) => self.serving(id, serving),
+            News::Lives(lives) => self.take_lives(lives),
+            News::MasterEnded(id) => self.master_ended(id),
             News::Reloaded(id, Ok(loaded)) => {
                 self.shared.counters.reloaded(self.servers.all[id.0].server.name());
                 set(&mut self.servers.all[id.0].refused, None);
@@ -444,6 +481,7 @@ impl Daemon {
 
     /// `sync`, and whoever else asks, means the servers' configurations too.
     pub(super) fn look_at_everything(&mut self) {
+        self.look_at_masters();
         self.discover_all();
         self.draw();
         self.feed(Event::LookAtAll(Cause::Requested));

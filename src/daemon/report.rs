@@ -7,24 +7,37 @@ use jiff::Timestamp;
 
 use super::{Daemon, wall};
 use crate::agent::{self, HOLD, ServerId, SiteId, State};
+use crate::ledger::LedgerError;
+use crate::platform;
+use crate::problem::Problem;
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+
+/// Returns what was read; what cannot be is told once.
+fn or_told<T: Default>(read: Result<T, LedgerError>, problem: &mut Option<Problem>) -> T {
+    read.unwrap_or_else(|error| {
+        problem.get_or_insert_with(|| error.problem());
+        T::default()
+    })
+}
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
         let leaves: Vec<_> =
             self.agent.sites().map(|(_, site)| site.last_recorded().map(|recorded| recorded.leaf)).collect();
-        // What keeps the ledger from being read is told once, below.
-        let reports = self.ledger.reports_of(&leaves).unwrap_or_default();
+        let mut ledger_problem = None;
+        let reports = or_told(self.ledger.reports_of(&leaves), &mut ledger_problem);
         let reports = reports.into_iter().chain(std::iter::repeat_with(|| None));
         let sites = self.agent.sites().zip(reports);
         let sites = sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
         let servers =
             (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
         let now = Timestamp::now();
-        let (portal, ledger_problem) = match Portal::of(&self.config, Some(&self.ledger), now) {
-            Ok(portal) => (portal, None),
-            Err(error) => (Portal::of(&self.config, None, now).unwrap_or_default(), Some(error.problem())),
-        };
+        let portal = or_told(Portal::of(&self.config, Some(&self.ledger), now), &mut ledger_problem);
+        let portal = portal.or_else(|| Portal::of(&self.config, None, now).ok().flatten());
+        let renewal = or_told(Renewal::of(Some(&self.ledger)), &mut ledger_problem);
+        let unreadable = or_told(self.ledger.unreadable_report(), &mut ledger_problem);
+        let stopped = self.config.portal.as_ref().and_then(|_| self.courier_problem());
+        let renewals = self.config.portal.as_ref().and(self.config.renewal.as_ref());
         Status {
             agent: status::Agent {
                 running: true,
@@ -32,16 +45,26 @@ impl Daemon {
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
             portal,
-            // What keeps the ledger from being read is told once, above.
-            renewal: Renewal::of(Some(&self.ledger)).ok().flatten(),
+            renewal,
             watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem() },
             ledger_problem,
+            report_problem: stopped.or(unreadable),
+            renewal_problem: renewals.and_then(|_| self.shared.renewal_problem()),
             config_problem: self.config_problem.clone(),
             metrics_problem: self.shared.metrics_problem(),
             alert_problem: self.shared.alert_problem(),
             servers,
             sites,
         }
+    }
+
+    /// What keeps every report from going out.
+    fn courier_problem(&self) -> Option<Problem> {
+        if self.courier.as_ref().is_some_and(|(orders, _)| !orders.is_closed()) {
+            return self.shared.report_problem();
+        }
+        let message = "nothing is reported: the thread that sends reports has ended or could not be started";
+        Some(Problem::new("courier_ended", message, platform::WORDS.restart))
     }
 
     fn server_status(&self, id: ServerId) -> status::Server {

@@ -76,6 +76,7 @@ impl Daemon {
             courier,
             notes,
             waiters,
+            statuses,
             watcher,
             shared,
             changes,
@@ -93,6 +94,7 @@ impl Daemon {
         next.config_problem = config_problem;
         // What acts for longer than was waited is waited for at the end.
         (next.notes, next.waiters, next.acting) = (notes, waiters, acting);
+        next.statuses = statuses;
         next.waiters.begin_anew();
         next
     }

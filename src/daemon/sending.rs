@@ -8,6 +8,7 @@ use crate::apart::Apart;
 use crate::config::Config;
 use crate::courier::{Courier, Known, Order};
 use crate::ledger::Ledger;
+use crate::outlets::Shared;
 use crate::portal::Portal;
 use crate::renewal::Renewer;
 
@@ -18,6 +19,7 @@ pub(super) fn courier(
     ledger: &Arc<Ledger>,
     apart: Option<Apart>,
     earlier: Option<oneshot::Receiver<()>>,
+    shared: &Arc<Shared>,
     told: impl Fn() + Clone + Send + 'static,
 ) -> Option<(mpsc::UnboundedSender<Order>, oneshot::Receiver<()>)> {
     let Some(portal) = &config.portal else {
@@ -27,6 +29,7 @@ pub(super) fn courier(
     let known = Known::new(&config.sites);
     let (orders, receiver) = mpsc::unbounded_channel();
     let (done, ended) = oneshot::channel();
+    let (of_reports, of_renewals) = (Arc::clone(shared), Arc::clone(shared));
     let client = Arc::new(Portal::apart(portal.clone(), apart));
     let courier = Courier::new(
         Arc::clone(ledger),
@@ -34,6 +37,7 @@ pub(super) fn courier(
         (portal, config.limits),
         known,
         Box::new(told.clone()),
+        Box::new(move |problem| of_reports.set_report_problem(problem)),
     );
     let renewer = config.renewal.as_ref().map(|renewal| {
         let wanted = config.sites.iter().map(|site| site.certificate.clone()).collect();
@@ -53,6 +57,10 @@ pub(super) fn courier(
                 };
                 let renew = async {
                     if let Some(renewer) = renewer {
+                        let told = |problem| {
+                            of_renewals.set_renewal_problem(problem);
+                            told();
+                        };
                         renewer.run(ended, told).await;
                     }
                 };
@@ -66,6 +74,7 @@ pub(super) fn courier(
     match std::thread::Builder::new().name("courier".into()).spawn(work) {
         Ok(_) => Some((orders, ended)),
         Err(error) => {
+            // The status says so, too: there is a portal, and no courier.
             tracing::error!(%error, "the courier cannot be started; nothing is reported until the next start");
             None
         }

@@ -140,7 +140,7 @@ impl Ledger {
             let question = "SELECT count(*), min(at) FROM request WHERE at > ?1 AND at <= ?2";
             connection.query_row(question, (oldest, newest), |row| {
                 let first: Option<i64> = row.get(1)?;
-                let first = first.and_then(|at| Timestamp::from_millisecond(at).ok());
+                let first = first.map(super::moment);
                 Ok(Usage { used: row.get(0)?, next_free_at: first.map(window_after) })
             })
         })

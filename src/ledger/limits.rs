@@ -192,10 +192,18 @@ impl Ledger {
         let why = limited.problem();
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET next_attempt_at = ?2, postponed_at = ?5, error_code = ?3, error = ?4 WHERE id = ?1",
-                (report.id, milliseconds(limited.next_attempt_at()), &why.code, &why.message, milliseconds(now)),
+                "UPDATE report SET next_attempt_at = ?2, postponed_at = ?5, error_code = ?3, error = ?4, remedy = ?6
+                 WHERE id = ?1",
+                (
+                    report.id,
+                    milliseconds(limited.next_attempt_at()),
+                    &why.code,
+                    &why.message,
+                    milliseconds(now),
+                    &why.remedy,
+                ),
             )?;
-            if report.error.as_ref().is_some_and(|(code, _)| *code == why.code) {
+            if report.error.as_ref().is_some_and(|error| error.code == why.code) {
                 return Ok(());
             }
             let entry = Entry::new(now, &report.site, "report_limited").about(&report.fingerprint);

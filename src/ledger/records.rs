@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Ledger, LedgerError, milliseconds, timestamp};
+use super::{Ledger, LedgerError, milliseconds, moment, timestamp};
 
 /// One of the portal's certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Ledger {
                 Ok(PortalRecord {
                     id: row.get(0)?,
                     name: row.get(1)?,
-                    expires: expires.and_then(|at| Timestamp::from_millisecond(at).ok()),
+                    expires: expires.map(moment),
                     installed: row.get(3)?,
                 })
             })?;

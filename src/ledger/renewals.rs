@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{Entry, Ledger, LedgerError, history, milliseconds, timestamp};
+use super::{Entry, Ledger, LedgerError, history, milliseconds, moment, timestamp};
 use crate::problem::Problem;
 
 /// The history's word for a certificate that another host had renewed.
@@ -110,7 +110,7 @@ impl Ledger {
                 Ok(Scheduled {
                     id: row.get(0)?,
                     name: row.get(1)?,
-                    expires: expires.and_then(|at| Timestamp::from_millisecond(at).ok()),
+                    expires: expires.map(moment),
                     issued: row.get(3)?,
                     progress: Progress::of(&row.get::<_, String>(4)?),
                     error: row.get(5)?,

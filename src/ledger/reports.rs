@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
-use super::{Entry, Ledger, LedgerError, NewReport, fingerprint, history, milliseconds, timestamp};
+use super::{
+    Entry, Ledger, LedgerError, NewReport, fingerprint, history, milliseconds, moment, readable, timestamp,
+};
 use crate::agent::How;
 use crate::certificate::Fingerprint;
 use crate::problem::Problem;
@@ -52,12 +54,12 @@ pub struct Report {
     pub created_at: Timestamp,
     /// When an operator last said to send it again: what is kept of the portal is older than that, and not used.
     pub released_at: Option<Timestamp>,
-    /// Why it was not taken the last time: code and words.
-    pub error: Option<(String, String)>,
+    /// Why it was not taken the last time.
+    pub error: Option<Problem>,
 }
 
 const COLUMNS: &str = "id, site, fingerprint, hosts, remote_create_date, state, attempts, \
-                       next_attempt_at, error_code, error, created_at, not_after, postponed_at, released_at";
+                       next_attempt_at, error_code, error, created_at, not_after, postponed_at, released_at, remedy";
 
 /// Adds a report unless this certificate has one. An undelivered one of the leaf that it replaces is superseded where
 /// no site serves that any more, and the site's older one of the same host names: to the portal it is the same record.
@@ -111,7 +113,8 @@ pub(super) fn enqueue(
 }
 
 impl Ledger {
-    /// The pending report whose turn is next, due or not.
+    /// The pending report whose turn is next, due or not. One that cannot be read keeps no other from being sent;
+    /// [`Ledger::unreadable_report`] names it.
     ///
     /// # Errors
     /// [`LedgerError`]
@@ -119,10 +122,43 @@ impl Ledger {
         self.read(|connection| {
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM report WHERE state IN ('unasked', 'pending')
-                 ORDER BY next_attempt_at, attempts, id LIMIT 1"
+                 ORDER BY next_attempt_at, attempts, id"
             ))?;
-            query.query_row([], read).optional()
+            let mut reports = query.query_map([], read)?;
+            reports.find_map(|report| readable(report).transpose()).transpose()
         })
+    }
+
+    /// The problem of the first undelivered report that cannot be read, if there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn unreadable_report(&self) -> Result<Option<Problem>, LedgerError> {
+        let found = self.read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM report WHERE state IN ('unasked', 'pending', 'held') ORDER BY id"
+            ))?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Err(error) = read(row) {
+                    let text = |column| row.get_ref(column).ok()?.as_str().ok().map(str::to_owned);
+                    let id: i64 = row.get(0)?;
+                    return Ok(Some((id, text(1).unwrap_or_default(), error)));
+                }
+            }
+            Ok(None)
+        })?;
+        Ok(found.map(|(id, site, error)| {
+            let path = Self::path(&self.state_dir);
+            Problem::new(
+                "ledger_corrupt",
+                format!("a report of {site} cannot be read (row {id} of {}): {error}", path.display()),
+                format!(
+                    "stop certhook, move {} away and start certhook: it asks the portal what it knows",
+                    path.display()
+                ),
+            )
+        }))
     }
 
     /// The report of a certificate, whichever of its sites it was made for.
@@ -145,7 +181,7 @@ impl Ledger {
                 "SELECT {COLUMNS} FROM report WHERE fingerprint = ?1 AND state <> 'superseded'"
             ))?;
             let one = |leaf: &Option<Fingerprint>| match leaf {
-                Some(leaf) => query.query_row([leaf.to_string()], read).optional(),
+                Some(leaf) => Ok(readable(query.query_row([leaf.to_string()], read).optional())?.flatten()),
                 None => Ok(None),
             };
             leaves.iter().map(one).collect()
@@ -159,7 +195,8 @@ impl Ledger {
     pub fn delivered(&self, report: &Report, now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET state = 'delivered', ended_at = ?2, error_code = NULL, error = NULL WHERE id = ?1",
+                "UPDATE report SET state = 'delivered', ended_at = ?2, error_code = NULL, error = NULL, remedy = NULL
+                 WHERE id = ?1",
                 (report.id, milliseconds(now)),
             )?;
             let entry = Entry::new(now, &report.site, "reported").about(&report.fingerprint);
@@ -180,8 +217,9 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET next_attempt_at = ?2, postponed_at = ?5, error_code = ?3, error = ?4 WHERE id = ?1",
-                (report.id, milliseconds(at), &why.code, &why.message, milliseconds(now)),
+                "UPDATE report SET next_attempt_at = ?2, postponed_at = ?5, error_code = ?3, error = ?4, remedy = ?6
+                 WHERE id = ?1",
+                (report.id, milliseconds(at), &why.code, &why.message, milliseconds(now), &why.remedy),
             )?;
             let entry = Entry::new(now, &report.site, "report_failed").about(&report.fingerprint);
             history::append(transaction, &entry.saying(&why.message))
@@ -252,8 +290,9 @@ impl Ledger {
     pub fn hold(&self, report: &Report, why: &Problem, now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
             transaction.execute(
-                "UPDATE report SET state = 'held', error_code = ?2, error = ?3 WHERE id = ?1 AND state = 'pending'",
-                (report.id, &why.code, &why.message),
+                "UPDATE report SET state = 'held', error_code = ?2, error = ?3, remedy = ?4
+                 WHERE id = ?1 AND state = 'pending'",
+                (report.id, &why.code, &why.message, &why.remedy),
             )?;
             let entry = Entry::new(now, &report.site, "report_held").about(&report.fingerprint);
             history::append(transaction, &entry.saying(&why.message))
@@ -270,7 +309,7 @@ impl Ledger {
                 "SELECT {COLUMNS} FROM report WHERE state = 'unasked'
                  ORDER BY next_attempt_at, attempts, id LIMIT ?1"
             ))?;
-            query.query_map([most], read)?.collect()
+            query.query_map([most], read)?.filter_map(|report| readable(report).transpose()).collect()
         })
     }
 
@@ -282,7 +321,8 @@ impl Ledger {
     pub fn decide(&self, decided: &[(&Report, bool)], now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
             let mut update = transaction.prepare_cached(
-                "UPDATE report SET state = ?2, next_attempt_at = ?3, postponed_at = ?3, error_code = NULL, error = NULL
+                "UPDATE report SET state = ?2, next_attempt_at = ?3, postponed_at = ?3, error_code = NULL, error = NULL,
+                        remedy = NULL
                  WHERE id = ?1 AND (state = 'unasked' OR (state = 'pending' AND ?2 = 'known'))",
             )?;
             for (report, wanted) in decided {
@@ -336,6 +376,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
     };
     let code: Option<String> = row.get(8)?;
     let words: Option<String> = row.get(9)?;
+    let remedy: Option<String> = row.get(14)?;
     Ok(Report {
         id: row.get(0)?,
         site: row.get(1)?,
@@ -347,8 +388,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Report> {
         next_attempt_at: timestamp(row, 7)?,
         not_after: timestamp(row, 11)?,
         postponed_at: timestamp(row, 12)?,
-        released_at: row.get::<_, Option<i64>>(13)?.and_then(|at| Timestamp::from_millisecond(at).ok()),
+        released_at: row.get::<_, Option<i64>>(13)?.map(moment),
         created_at: timestamp(row, 10)?,
-        error: code.zip(words),
+        error: code
+            .zip(words)
+            .map(|(code, message)| Problem::new(&code, message, remedy.unwrap_or_default())),
     })
 }

@@ -15,24 +15,52 @@ pub struct Shared {
     pub counters: Counters,
     metrics: Mutex<Option<Problem>>,
     alert: Mutex<Option<Problem>>,
+    reports: Mutex<Option<Problem>>,
+    renewals: Mutex<Option<Problem>>,
     news: Notify,
 }
 
 impl Shared {
     /// Of an agent that began then.
     pub fn new(started: Timestamp) -> Self {
-        let (metrics, alert) = (Mutex::default(), Mutex::default());
-        Self { counters: Counters::new(started), metrics, alert, news: Notify::new() }
+        Self {
+            counters: Counters::new(started),
+            metrics: Mutex::default(),
+            alert: Mutex::default(),
+            reports: Mutex::default(),
+            renewals: Mutex::default(),
+            news: Notify::new(),
+        }
     }
 
     /// What keeps the metrics from being had, for the status.
     pub fn metrics_problem(&self) -> Option<Problem> {
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.metrics)
     }
 
     /// Why nobody could be told of the last problem, for the status.
     pub fn alert_problem(&self) -> Option<Problem> {
-        self.alert.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.alert)
+    }
+
+    /// What keeps every report from going out, for the status.
+    pub fn report_problem(&self) -> Option<Problem> {
+        read(&self.reports)
+    }
+
+    /// What keeps renewals from going on, for the status.
+    pub fn renewal_problem(&self) -> Option<Problem> {
+        read(&self.renewals)
+    }
+
+    /// The courier says whether it can work.
+    pub fn set_report_problem(&self, problem: Option<Problem>) {
+        self.set(&self.reports, problem);
+    }
+
+    /// The renewer says whether it can work.
+    pub fn set_renewal_problem(&self, problem: Option<Problem>) {
+        self.set(&self.renewals, problem);
     }
 
     /// Others tell from here on, or nobody: what was wrong with those before is over.
@@ -65,4 +93,8 @@ impl Shared {
     pub(super) async fn news(&self) {
         self.news.notified().await;
     }
+}
+
+fn read(place: &Mutex<Option<Problem>>) -> Option<Problem> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

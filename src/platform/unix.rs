@@ -488,6 +488,13 @@ pub fn may_write_in(folder: &Path) -> bool {
     })
 }
 
+/// Whether a folder, or the nearest one above it that is there, is in a file system that is read-only to this process.
+pub fn is_read_only(folder: &Path) -> bool {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let there = folder.ancestors().find_map(|folder| statvfs(folder).ok());
+    there.is_some_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
+}
+
 /// The numbers of a user and a group, written `user` or `user:group`; the user's own group where none is named.
 /// `None` where this system has no such user or group.
 pub fn owner(text: &str) -> Option<(u32, u32)> {

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 pub use access::{open_to_others, readable_by_others};
 pub use children::{Children, spawn};
 pub use files::{
-    create_new, create_private_folder, exchange, gives_events, is_being_written, is_regular, lock_folder,
-    make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
+    create_new, create_private_folder, exchange, gives_events, is_being_written, is_read_only, is_regular,
+    lock_folder, make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
     sync_open_folder, touch,
 };
 pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};

@@ -21,6 +21,10 @@ pub struct Words {
     pub let_write: &'static str,
     /// Where a file system is read-only to the agent.
     pub read_only: &'static str,
+    /// Starts the agent again.
+    pub restart: &'static str,
+    /// Has the agent read its configuration again.
+    pub reload: &'static str,
 }
 
 /// Linux, and whatever is like it.
@@ -38,6 +42,8 @@ pub(super) const UNIX: Words = Words {
     let_write: "make the folder, and let certhook's user write in it (also in its unit's sandbox)",
     read_only: "the packaged service may write in its state folder only: add ReadWritePaths= with that \
                 folder by systemctl edit certhook, and restart it",
+    restart: "run: systemctl restart certhook",
+    reload: "systemctl reload certhook",
 };
 
 /// Windows: the service is SYSTEM, which a share knows as its computer, and has nobody's drive letters.
@@ -51,6 +57,8 @@ pub(super) const WINDOWS: Words = Words {
     unseen: r"the service runs as SYSTEM: let SYSTEM (on a share: the computer account, HOST$) read it, and name a share by \\HOST\SHARE, as the service has no mapped drives; or, if the configuration is newer than the agent, run in an elevated prompt: sc control certhook paramchange",
     let_write: "make the folder, and let SYSTEM (on a share: the computer account, HOST$) write in it",
     read_only: "the disk or the share is read-only: end that, or name a file elsewhere",
+    restart: "run in an elevated prompt: sc stop certhook, then sc start certhook",
+    reload: "sc control certhook paramchange",
 };
 
 #[cfg(test)]
@@ -68,8 +76,21 @@ mod tests {
             unseen,
             let_write,
             read_only,
+            restart,
+            reload,
         } = words;
-        let said = [user, user_there, file, missing, missing_in_closed, unseen, let_write, read_only];
+        let said = [
+            user,
+            user_there,
+            file,
+            missing,
+            missing_in_closed,
+            unseen,
+            let_write,
+            read_only,
+            restart,
+            reload,
+        ];
         said.iter().map(|said| format!("{said}\n")).collect::<String>() + &closed.join("\n")
     }
 

@@ -133,7 +133,7 @@ async fn a_renewer_that_waits_keeps_nothing_open() {
     );
     let (end, ended) = tokio::sync::oneshot::channel();
     let (end, was_held) = (std::cell::Cell::new(Some(end)), std::cell::Cell::new(false));
-    let told = || match was_held.replace(true) {
+    let told = |_| match was_held.replace(true) {
         // It asked, and what it was told is noted.
         false => assert!(!portal.clients.are_at_rest()),
         true => drop(end.take()),

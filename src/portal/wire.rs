@@ -100,9 +100,11 @@ fn expose<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result
 }
 
 impl Certificate {
-    /// When it ends; the portal's dates are UTC, without saying so.
+    /// When it ends; the portal's dates are UTC, without saying so. An end beyond the calendar is none, as a
+    /// certificate's own.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.expiry_date?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        let zoned = self.expiry_date?.to_zoned(jiff::tz::TimeZone::UTC);
+        Some(zoned.map_or(Timestamp::MAX, |zoned| zoned.timestamp()))
     }
 }
 

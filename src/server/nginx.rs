@@ -11,6 +11,7 @@ mod build;
 mod find;
 mod instance;
 mod journal;
+mod life;
 mod log;
 mod process;
 mod systemd;

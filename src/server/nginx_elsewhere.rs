@@ -39,6 +39,10 @@ impl Nginx {
         false
     }
 
+    pub(super) fn life(&self) -> Result<super::Life, Problem> {
+        Ok(super::Life::default())
+    }
+
     pub(super) fn workers(&self) -> Option<Workers> {
         None
     }

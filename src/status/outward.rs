@@ -66,6 +66,8 @@ impl Status {
             ledger_problem: self.ledger_problem.as_ref().map(hide),
             metrics_problem: self.metrics_problem.as_ref().map(hide),
             alert_problem: self.alert_problem.as_ref().map(hide),
+            report_problem: self.report_problem.as_ref().map(hide),
+            renewal_problem: self.renewal_problem.as_ref().map(hide),
             config_problem: self.config_problem.as_ref().map(hide),
             servers: self.servers.iter().map(Server::outward).collect(),
             sites: self.sites.iter().map(Site::outward).collect(),
@@ -98,6 +100,9 @@ impl Site {
                 attempts: self.report.attempts,
                 next_attempt_at: self.report.next_attempt_at,
                 error: self.report.error.as_ref().map(|_| MESSAGE.to_owned()),
+                // The portal's answer decides it, and files do not.
+                code: self.report.code.clone(),
+                remedy: self.report.remedy.as_ref().map(|_| REMEDY.to_owned()),
             },
             // Other sites of its server are blocked because of one; that tells nothing about the one.
             problem: self.problem.as_ref().map(|problem| match problem.code.as_str() {
@@ -168,6 +173,7 @@ mod tests {
         one.certificate.path = SECRET.to_owned();
         (one.problem, one.pending) = (site_problem(), Some(SECRET.to_owned()));
         (one.report.state, one.report.error) = ("held".to_owned(), Some(SECRET.to_owned()));
+        (one.report.code, one.report.remedy) = (Some("http_400".to_owned()), Some(SECRET.to_owned()));
         let mut all = status(&[one]);
         all.servers = vec![server("nginx", site_problem())];
         all.renewal = Some(Renewal {
@@ -188,6 +194,9 @@ mod tests {
         for place in [&mut all.alert_problem, &mut all.config_problem] {
             *place = Some(problem());
         }
+        for place in [&mut all.report_problem, &mut all.renewal_problem] {
+            *place = Some(problem());
+        }
         all
     }
 
@@ -195,7 +204,7 @@ mod tests {
     fn no_path_and_no_word_goes_out() {
         let all = full("nginx_refused");
         let told = serde_json::to_string(&all.outward()).unwrap();
-        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 18);
+        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 23);
         assert!(!told.contains("secret"), "{told}");
         assert!(told.contains("a.test") && told.contains("nginx_refused"), "{told}");
     }
@@ -227,7 +236,7 @@ mod tests {
         assert_eq!(status(&[]).outward(), status(&[]));
         assert!(status(&[site("a.test")]).outward().is_well());
         let all = full("stale");
-        for spoil in 0..9 {
+        for spoil in 0..11 {
             let mut some = status(&[site("a.test")]);
             match spoil {
                 0 => some.sites[0].problem.clone_from(&all.sites[0].problem),
@@ -238,6 +247,8 @@ mod tests {
                 5 => some.ledger_problem.clone_from(&all.ledger_problem),
                 6 => some.metrics_problem.clone_from(&all.metrics_problem),
                 7 => some.alert_problem.clone_from(&all.alert_problem),
+                8 => some.report_problem.clone_from(&all.report_problem),
+                9 => some.renewal_problem.clone_from(&all.renewal_problem),
                 _ => some.config_problem.clone_from(&all.config_problem),
             }
             assert!(!some.outward().is_well(), "{spoil}");

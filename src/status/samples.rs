@@ -57,6 +57,8 @@ pub(crate) fn status(sites: &[Site]) -> Status {
         ledger_problem: None,
         metrics_problem: None,
         alert_problem: None,
+        report_problem: None,
+        renewal_problem: None,
         config_problem: None,
         servers: vec![server("nginx", None)],
         sites: sites.to_vec(),

@@ -127,7 +127,7 @@ fn dependencies_point_inward() {
         ("probe", &["agent", "apart", "certificate", "config", "platform", "problem"]),
         ("ledger", &["agent", "certificate", "platform", "problem"]),
         ("portal", &["apart", "certificate", "config", "files", "problem"]),
-        ("courier", &["certificate", "config", "crash", "ledger", "portal", "problem"]),
+        ("courier", &["certificate", "config", "crash", "ledger", "platform", "portal", "problem"]),
         ("renewal", &["config", "courier", "crash", "fetch", "ledger", "platform", "portal", "problem"]),
         ("status", &["agent", "certificate", "config", "ledger", "problem"]),
         ("control", &["platform", "problem", "status"]),

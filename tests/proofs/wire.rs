@@ -215,7 +215,10 @@ async fn what_is_sent_with_the_leaf_is_told() {
     let found = probe::look(&asks, &shelf.leaf("ecdsa"), PATIENCE).await;
     let roots = Roots::new([shelf.ca.root_der().to_vec()]);
     let complete = |roots: &Roots| -> Vec<Option<bool>> {
-        found.iter().map(|shown| shown.chain.as_ref().unwrap().is_complete(roots)).collect()
+        found
+            .iter()
+            .map(|shown| shown.chain.as_ref().unwrap().judge(roots, jiff::Timestamp::now()).is_complete())
+            .collect()
     };
     assert_eq!(complete(&roots), [Some(true), Some(false)]);
     assert_eq!(complete(&Roots::default()), [None, Some(false)]);

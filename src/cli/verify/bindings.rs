@@ -53,12 +53,15 @@ async fn asked(
     let wire: Vec<_> = shown
         .iter()
         .map(|shown| {
-            let complete = shown.chain.as_ref().and_then(|chain| chains.is_complete(chain));
-            on_wire(&shown.sighting, Some(leaf), complete, now)
+            let chain = shown.chain.as_ref().map(|chain| chains.judge(chain, now));
+            on_wire(&shown.sighting, Some(leaf), chain.as_ref(), now)
         })
         .collect();
-    let ok = !wire.is_empty() && wire.iter().all(|seen| seen.matches);
-    let problem = (!ok).then(|| {
+    let is_served = !wire.is_empty() && wire.iter().all(|seen| seen.matches);
+    let of_chain = shown.iter().map(|shown| (shown.sighting.endpoint.as_str(), shown.chain.as_ref()));
+    let of_chain = chains.problem(of_chain, now);
+    let ok = is_served && of_chain.is_none();
+    let problem = (!is_served).then(|| {
         let why = wire.iter().find_map(|seen| seen.error.clone());
         let why = why.unwrap_or_else(|| "another certificate is served".to_owned());
         let message = format!("{binding} does not show the certificate of its record: {why}");
@@ -68,6 +71,7 @@ async fn asked(
             "see in the IIS manager that the site is started and whose the address is",
         )
     });
+    let problem = problem.or(of_chain);
     Verdict {
         ok,
         on_disk: Some(OnDisk {

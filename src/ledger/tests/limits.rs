@@ -163,7 +163,7 @@ fn limited_report_says_why_and_until_when_and_keeps_no_other_back() {
     assert_eq!(next(&ledger).unwrap().site, "b");
     let told = report_of(&ledger, "a1").unwrap();
     assert_eq!((told.state, told.next_attempt_at, told.attempts), (ReportState::Pending, at(DAY), 0));
-    let (code, words) = told.error.unwrap();
+    let Problem { code, message: words, .. } = told.error.unwrap();
     assert_eq!(code, "reports_limited");
     assert!(words.contains("4 certificates") && words.contains("2023-11-15T22:13:20Z"), "{words}");
     let events: Vec<String> =

@@ -108,7 +108,7 @@ impl MainPid {
 
 /// Those of containers count only where there are no others; a master that another is upgraded to does not
 /// count beside it, and neither does a worker that has no title of its own yet.
-fn running(trust: Trust) -> Vec<Master> {
+pub(super) fn running(trust: Trust) -> Vec<Master> {
     let mut all: Vec<Master> = processes().filter_map(|pid| Master::of(pid, trust)).collect();
     let pids: Vec<i32> = all.iter().map(|master| master.pid).collect();
     all.retain(|master| master.parent().is_none_or(|parent| !pids.contains(&parent.pid)));

@@ -129,6 +129,11 @@ pub struct Authority {
 impl Authority {
     /// Makes the two certificates; takes about a millisecond.
     pub fn new() -> Self {
+        Self::with_intermediate(AUTHORITY_VALIDITY)
+    }
+
+    /// As [`Authority::new`], with an intermediate that is valid at another time.
+    pub fn with_intermediate(valid: Validity) -> Self {
         let serial = next_serial();
         let root_key = keys::generate(KeyType::EcdsaP256);
         let root_params = authority_params(&format!("certhook test root {serial:x}"), serial);
@@ -139,6 +144,7 @@ impl Authority {
         let key = keys::generate(KeyType::EcdsaP256);
         let mut params = authority_params(&format!("certhook test intermediate {serial:x}"), serial);
         params.use_authority_key_identifier_extension = true;
+        set_serial_and_dates(&mut params, serial, valid.dates());
         let intermediate = params.signed_by(&key, &root_issuer).expect("an intermediate");
         Self {
             root_pem: lines(&root.pem()),
@@ -154,7 +160,8 @@ impl Authority {
         self.issue_between(order, from, to)
     }
 
-    /// Issues a leaf that is valid between two points in time, whatever the order says.
+    /// Issues a leaf that is valid between two points in time, whatever the order says; until [`Timestamp::MAX`] is
+    /// until 9999-12-31T23:59:59Z, which means that it has no end (RFC 5280).
     pub fn issue_between(&self, order: Order<'_>, from: Timestamp, to: Timestamp) -> Pair {
         let second = |at: Timestamp| Timestamp::from_second(at.as_second()).expect("a second");
         let blank = Blank::fill(&order, (second(from), second(to)));
@@ -272,20 +279,25 @@ fn next_serial() -> u64 {
     NEXT.get_or_init(start).fetch_add(1, Ordering::Relaxed)
 }
 
+/// A year each way.
+const AUTHORITY_VALIDITY: Validity =
+    Validity { from: SignedDuration::from_hours(-365 * 24), to: SignedDuration::from_hours(365 * 24) };
+
 fn authority_params(name: &str, serial: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let valid =
-        Validity { from: SignedDuration::from_hours(-365 * 24), to: SignedDuration::from_hours(365 * 24) };
-    set_serial_and_dates(&mut params, serial, valid.dates());
+    set_serial_and_dates(&mut params, serial, AUTHORITY_VALIDITY.dates());
     params
 }
 
 fn set_serial_and_dates(params: &mut CertificateParams, serial: u64, (from, to): (Timestamp, Timestamp)) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + from.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
-    params.not_after = epoch + to.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
+    params.not_after = match to.as_second() < Timestamp::MAX.as_second() {
+        true => epoch + to.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs(),
+        false => rcgen::date_time_ymd(9999, 12, 31) + std::time::Duration::from_secs(86_399),
+    };
     params.serial_number = Some(SerialNumber::from(serial));
 }

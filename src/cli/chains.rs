@@ -1,0 +1,66 @@
+//! What listeners send with their certificates, judged against this host's roots.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::certificate::{ChainState, Roots, ServedChain};
+use crate::problem::{Problem, printable};
+
+/// Judges chains; most handshakes show one that was judged before.
+#[derive(Default)]
+pub(super) struct Chains {
+    roots: Option<Roots>,
+    judged: HashMap<Arc<ServedChain>, ChainState>,
+}
+
+impl Chains {
+    pub(super) fn judge(&mut self, chain: &Arc<ServedChain>, now: Timestamp) -> ChainState {
+        if let Some(known) = self.judged.get(chain) {
+            return known.clone();
+        }
+        let roots = self.roots.get_or_insert_with(|| {
+            let found = rustls_native_certs::load_native_certs().certs;
+            Roots::new(found.into_iter().map(|der| der.to_vec()))
+        });
+        let state = chain.judge(roots, now);
+        self.judged.insert(Arc::clone(chain), state.clone());
+        state
+    }
+
+    /// The first fault of a site's chains, with where it was seen.
+    pub(super) fn problem<'s>(
+        &mut self,
+        seen: impl IntoIterator<Item = (&'s str, Option<&'s Arc<ServedChain>>)>,
+        now: Timestamp,
+    ) -> Option<Problem> {
+        seen.into_iter().find_map(|(endpoint, chain)| fault(&self.judge(chain?, now), endpoint))
+    }
+}
+
+fn fault(state: &ChainState, endpoint: &str) -> Option<Problem> {
+    match state {
+        ChainState::Complete | ChainState::Unknown => None,
+        ChainState::Incomplete { issuer } => Some(Problem::new(
+            "incomplete_chain",
+            format!(
+                "{endpoint} does not send the certificate of {}, which issued the last one that it sends: clients \
+                 that do not have it refuse the connection",
+                printable(issuer, 200)
+            ),
+            "have ssl_certificate name the file with the whole chain (fullchain.pem), the leaf first and its issuers \
+             after it; if the issuer is a private root, add it to this host's trusted roots",
+        )),
+        ChainState::Expired { subject, ended } => Some(Problem::new(
+            "expired_chain",
+            format!(
+                "{endpoint} sends the intermediate certificate {}, which ended {}: clients refuse the connection",
+                printable(subject, 200),
+                ended.strftime("%Y-%m-%dT%H:%M:%SZ")
+            ),
+            "renew the certificate, or put the authority's present intermediate in the place of the old one in the \
+             certificate's file; then run: certhook sync",
+        )),
+    }
+}
