@@ -1,24 +1,31 @@
 //! File events as hints: "look at this again", never what happened.
 //!
-//! The folders of every link on the way to a file are watched, not the file: a watch on a file dies with
-//! its inode, and a watch on a link's target misses the link. A folder that is not there yet is awaited
-//! in the nearest one above it. A watch that may have gone with its folder is made anew, even if the folder
-//! that stands there now looks the same: file systems give an inode number away again at once. Where events
-//! cannot be had, [`Watcher::poll`] compares signatures.
+//! The folders of every link on the way to a file are watched: a watch on a file dies with its inode, and a watch on a
+//! link's target misses the link. A folder that is not there yet is awaited in the nearest one above it. A watch that
+//! may have gone with its folder is made anew, even if the folder that stands there now looks the same: file systems
+//! give an inode number away again at once.
+//!
+//! A folder is told only of what is written through its own path. A file that has further names, or is mounted there
+//! by itself, is watched as well. That something is mounted over a path is told by the table of mounts alone. Where
+//! events do not tell of every change, or cannot be had, [`Watcher::poll`] compares signatures, and [`Blind`] says why.
 //!
 //! Cost grows with what changed: what a change concerns is found below its path, not kept for each path above.
 
+mod alike;
 mod events;
 mod folders;
 mod interest;
 mod keeper;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod trail;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use alike::Alike;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Cause, ServerId, SiteId};
@@ -29,7 +36,7 @@ use folders::Folders;
 use interest::{ANY, Interest};
 pub use keeper::Keeper;
 use trail::{Seen, Way};
-use tree::Node;
+use tree::{Node, Tree};
 
 /// So many are gone over together: enough to share what is above them, and few enough to need little room.
 const AT_ONCE: usize = 1000;
@@ -54,11 +61,44 @@ pub enum Hint {
     Lost,
 }
 
-/// What is shared with the thread that reads events. It is never held while a watch is added: on some systems it is
+/// Why events do not tell of every change to a topic's files: they are polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blind {
+    /// The system does not take the watch.
+    Refused,
+    /// The file system gives no events.
+    Silent,
+    /// The file system tells of what is changed through it alone.
+    Shared,
+    /// A file is mounted by itself: it is written by another path.
+    MountPoint,
+    /// A file has hard links: it can be written by another path.
+    HardLinks,
+}
+
+impl Blind {
+    /// The reason, of a site's files.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Refused => "the system does not watch their folder",
+            Self::Silent => "their file system gives no events",
+            Self::Shared => "their file system does not tell of changes made below it or elsewhere",
+            Self::MountPoint => "a file is a mount point, and may be written by another path",
+            Self::HardLinks => "a file has hard links, and may be written by another path",
+        }
+    }
+}
+
+/// Why which topics are polled, for whoever may not wait for the watcher.
+type Reasons = Arc<Mutex<HashMap<Topic, Blind>>>;
+
+/// What is shared with the threads that read events. It is never held while a watch is added: on some systems it is
 /// that thread that adds them.
 #[derive(Default)]
 struct Shared {
     interest: Interest,
+    alike: Alike,
+    mounts: HashSet<PathBuf>,
     /// What was removed or renamed away, as it is compared, until [`Watcher::rearm`] takes it.
     gone: HashSet<PathBuf>,
     /// Events were lost: any of them may be gone.
@@ -70,25 +110,37 @@ pub struct Watcher {
     shared: Arc<Mutex<Shared>>,
     followed: BTreeMap<Topic, Followed>,
     folders: Folders,
-    /// Those whose folders give no events.
+    /// Those of whom events do not tell every change.
     polled: HashMap<Topic, Vec<Option<Signature>>>,
+    reasons: Reasons,
     /// Why there are no events at all.
     no_events: Option<Problem>,
+    #[cfg(target_os = "linux")]
+    _mounts: Option<mounts::Mounts>,
 }
 
-/// One topic's files, what the ways to them end at, and what is heard of, each held.
-#[derive(Default)]
+/// One topic's files, what the ways to them end at, what is heard of, and the files that are watched, each held.
+#[derive(Default, PartialEq, Eq)]
 struct Followed {
     nodes: Box<[Node]>,
     files: u32,
     ends: u32,
+    heard: u32,
 }
 
 impl Followed {
     fn new(files: &[Node], way: &Way) -> Self {
-        let nodes = [files, &way.ends, &way.heard].concat().into();
+        let nodes = [files, &way.ends, &way.heard, &way.files].concat().into();
         // There are no more of them than nodes.
-        Self { nodes, files: files.len() as u32, ends: way.ends.len() as u32 }
+        let [files, ends, heard] = [files, &way.ends, &way.heard].map(|nodes| nodes.len() as u32);
+        Self { nodes, files, ends, heard }
+    }
+
+    /// The folders and files that are watched for it.
+    fn watched(&self, tree: &Tree) -> Vec<Node> {
+        let mut watched = tree.folders_of(self.ends());
+        watched.extend(self.watched_files());
+        watched
     }
 
     fn files(&self) -> &[Node] {
@@ -100,7 +152,11 @@ impl Followed {
     }
 
     fn heard(&self) -> &[Node] {
-        &self.nodes[(self.files + self.ends) as usize..]
+        &self.nodes[(self.files + self.ends) as usize..][..self.heard as usize]
+    }
+
+    fn watched_files(&self) -> &[Node] {
+        &self.nodes[(self.files + self.ends + self.heard) as usize..]
     }
 }
 
@@ -108,13 +164,24 @@ impl Watcher {
     /// Hints go to `hints`, from another thread.
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
         let shared = Arc::<Mutex<Shared>>::default();
+        #[cfg(target_os = "linux")]
+        let mounts = follow_mounts(Arc::clone(&shared), hints.clone());
         let reader = Arc::clone(&shared);
         let (events, no_events) = match Events::new(move |told| pass_on(told, &reader, &hints)) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(no_events(&error))),
         };
         let folders = Folders::new(events);
-        Self { shared, followed: BTreeMap::new(), folders, polled: HashMap::new(), no_events }
+        Self {
+            shared,
+            followed: BTreeMap::new(),
+            folders,
+            polled: HashMap::new(),
+            reasons: Reasons::default(),
+            no_events,
+            #[cfg(target_os = "linux")]
+            _mounts: mounts,
+        }
     }
 
     /// Watches files, and whatever is in some folders, in place of what was watched for `topic`. Returns whether they
@@ -144,7 +211,7 @@ impl Watcher {
 
     /// Watches nothing for `topic` any more.
     pub fn forget(&mut self, topic: Topic) {
-        self.polled.remove(&topic);
+        self.see(topic);
         if let Some(followed) = self.followed.remove(&topic) {
             let mut shared = lock(&self.shared);
             for node in followed.heard() {
@@ -172,7 +239,10 @@ impl Watcher {
 
     /// Lets go of the room that was needed while much was entered.
     pub fn shrink(&mut self) {
-        lock(&self.shared).interest.shrink();
+        let mut shared = lock(&self.shared);
+        shared.interest.shrink();
+        shared.alike.shrink();
+        drop(shared);
         self.followed = std::mem::take(&mut self.followed).into_iter().collect();
         self.folders.shrink();
     }
@@ -185,6 +255,11 @@ impl Watcher {
     /// How many sites and servers are polled.
     pub fn polled(&self) -> usize {
         self.polled.len()
+    }
+
+    /// Why a topic is polled, if it is.
+    pub fn blind(&self, topic: Topic) -> Option<Blind> {
+        lock(&self.reasons).get(&topic).copied()
     }
 
     /// What is polled and changed since the last call.
@@ -224,8 +299,7 @@ impl Watcher {
         files.iter().for_each(|file| tree.hold(*file));
         drop(shared);
         self.forget(topic);
-        let nowhere = Way { ends: Vec::new(), heard: Vec::new() };
-        self.followed.insert(topic, Followed::new(&files, &nowhere));
+        self.followed.insert(topic, Followed::new(&files, &Way::default()));
         topic
     }
 
@@ -255,19 +329,19 @@ impl Watcher {
             let Some(followed) = self.followed.get_mut(topic) else { continue };
             // For one at a time: whoever reads events waits.
             let mut shared = lock(&self.shared);
-            let Interest { tree, .. } = &mut shared.interest;
+            let Shared { interest: Interest { tree, .. }, mounts, .. } = &mut *shared;
             let waits = |folder, identity| first && self.folders.lacks(folder, identity, first);
-            let way = Way::to(followed.files(), tree, &mut seen, &waits);
-            let passed: Vec<_> = tree
-                .folders_of(&way.ends)
-                .into_iter()
-                .filter_map(|folder| Some((folder, seen.identity(folder)?)))
-                .collect();
-            let lacks = passed.iter().any(|(folder, identity)| self.folders.lacks(*folder, *identity, first));
-            if !lacks && way.ends == followed.ends() && way.heard == followed.heard() {
+            let way = Way::to(followed.files(), tree, &mut seen, mounts, &waits);
+            let folders = tree.folders_of(&way.ends).into_iter();
+            let folders = folders.filter_map(|folder| Some((folder, seen.identity(folder)?, None)));
+            let files = way.files.iter().filter_map(|file| seen.file(*file).map(|seen| (*file, seen)));
+            let files = files.map(|(file, (identity, why))| (file, identity, Some(why)));
+            let passed: Vec<_> = folders.chain(files).collect();
+            let lacks = passed.iter().any(|(node, identity, _)| self.folders.lacks(*node, *identity, first));
+            let new = Followed::new(followed.files(), &way);
+            if !lacks && new == *followed {
                 continue;
             }
-            let new = Followed::new(followed.files(), &way);
             new.nodes.iter().for_each(|node| tree.hold(*node));
             let old = std::mem::replace(followed, new);
             // Before the watches: that a folder goes while it is being watched must not be missed.
@@ -277,8 +351,9 @@ impl Watcher {
             for node in &way.heard {
                 shared.interest.add(*node, *topic);
             }
-            for (folder, identity) in passed {
-                self.folders.take(folder, identity, first);
+            for (node, identity, file) in passed {
+                self.folders.take(node, identity, file, first);
+                shared.alike.set(node, identity);
             }
             moved.push((*topic, old));
         }
@@ -288,12 +363,14 @@ impl Watcher {
     /// Nobody holds it any more; folders that no way leads through are watched no longer.
     fn release(&mut self, old: &Followed) {
         let mut shared = lock(&self.shared);
-        let tree = &mut shared.interest.tree;
-        let left = tree.folders_of(old.ends()).into_iter().filter(|folder| self.folders.release(*folder));
-        let left: Vec<(Node, PathBuf)> = left.map(|folder| (folder, tree.path(folder))).collect();
+        let Shared { interest: Interest { tree, .. }, alike, .. } = &mut *shared;
+        let left: Vec<Node> =
+            old.watched(tree).into_iter().filter(|node| self.folders.release(*node)).collect();
+        left.iter().for_each(|node| alike.remove(*node));
+        let left: Vec<PathBuf> = left.into_iter().map(|node| tree.path(node)).collect();
         old.nodes.iter().for_each(|node| tree.release(*node));
         drop(shared);
-        left.iter().for_each(|(folder, path)| self.folders.unwatch(*folder, path));
+        left.iter().for_each(|path| self.folders.unwatch(path));
     }
 
     fn note_gone(&mut self) {
@@ -305,10 +382,10 @@ impl Watcher {
             let Interest { tree, .. } = &shared.interest;
             for topic in shared.interest.through(&gone) {
                 let Some(followed) = self.followed.get(&topic) else { continue };
-                for folder in tree.folders_of(followed.ends()) {
+                for node in followed.watched(tree) {
                     // With a folder go the watches of all below it.
-                    if platform::as_compared(&tree.path(folder)).starts_with(&gone) {
-                        self.folders.went(folder);
+                    if platform::as_compared(&tree.path(node)).starts_with(&gone) {
+                        self.folders.went(node);
                     }
                 }
             }
@@ -317,20 +394,27 @@ impl Watcher {
 
     fn note_polled(&mut self, topic: Topic) {
         let Some(followed) = self.followed.get(&topic) else { return };
-        let gives_events = self.folders.all_give_events() || {
-            let folders = lock(&self.shared).interest.tree.folders_of(followed.ends());
-            folders.into_iter().all(|folder| self.folders.gives_events(folder))
+        if self.folders.none_is_blind() {
+            return self.see(topic);
+        }
+        let watched = followed.watched(&lock(&self.shared).interest.tree);
+        let Some(why) = watched.into_iter().filter_map(|node| self.folders.blind(node)).min() else {
+            return self.see(topic);
         };
-        if gives_events {
-            self.polled.remove(&topic);
-        } else {
-            let now = || signatures(&files_of(followed, &self.shared));
-            self.polled.entry(topic).or_insert_with(now);
+        let now = || signatures(&files_of(followed, &self.shared));
+        self.polled.entry(topic).or_insert_with(now);
+        lock(&self.reasons).insert(topic, why);
+    }
+
+    /// Polls a topic no longer.
+    fn see(&mut self, topic: Topic) {
+        if self.polled.remove(&topic).is_some() {
+            lock(&self.reasons).remove(&topic);
         }
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -360,9 +444,15 @@ fn pass_on(told: Told, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
             return lost(&mut shared, hints);
         }
     };
-    let Shared { interest, gone, .. } = &mut *shared;
-    let path = at.path(&interest.tree);
-    let path = platform::as_compared(&path);
+    let others = shared.alike.others(&shared.interest.tree, &at);
+    for path in others.into_iter().chain([at]) {
+        changed(&mut shared, &path, cause, goes, hints);
+    }
+}
+
+fn changed(shared: &mut Shared, path: &Path, cause: Cause, goes: bool, hints: &UnboundedSender<Hint>) {
+    let Shared { interest, gone, .. } = shared;
+    let path = platform::as_compared(path);
     let through = interest.through(&path);
     let any = interest.any_beside(&path).filter(|topic| !through.contains(topic));
     for topic in through.iter().copied().chain(any) {
@@ -372,6 +462,19 @@ fn pass_on(told: Told, shared: &Mutex<Shared>, hints: &UnboundedSender<Hint>) {
     if goes && !through.is_empty() {
         gone.insert(path.into_owned());
     }
+}
+
+/// Where something else is mounted, the watches look at what was there before.
+#[cfg(target_os = "linux")]
+fn follow_mounts(shared: Arc<Mutex<Shared>>, hints: UnboundedSender<Hint>) -> Option<mounts::Mounts> {
+    let follow = mounts::Mounts::follow(move |points, changes| {
+        let mut shared = lock(&shared);
+        shared.mounts = points;
+        changes.iter().for_each(|point| changed(&mut shared, point, Cause::Changed, true, &hints));
+    });
+    follow
+        .inspect_err(|error| tracing::warn!(%error, "mounts cannot be followed: the rescan notices new ones"))
+        .ok()
 }
 
 fn lost(shared: &mut Shared, hints: &UnboundedSender<Hint>) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Daemon, wall};
 use crate::agent::{self, HOLD, ServerId, SiteId, State};
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+use crate::watch::Topic;
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
@@ -17,7 +18,9 @@ impl Daemon {
         let reports = self.ledger.reports_of(&leaves).unwrap_or_default();
         let reports = reports.into_iter().chain(std::iter::repeat_with(|| None));
         let sites = self.agent.sites().zip(reports);
-        let sites = sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
+        let sites: Vec<status::Site> =
+            sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
+        let polled_sites = sites.iter().filter(|site| site.polled.is_some()).count();
         let servers =
             (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
         let now = Timestamp::now();
@@ -34,7 +37,7 @@ impl Daemon {
             portal,
             // What keeps the ledger from being read is told once, above.
             renewal: Renewal::of(Some(&self.ledger)).ok().flatten(),
-            watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem() },
+            watch: Watch { polled_sites, problem: self.watcher.problem() },
             ledger_problem,
             config_problem: self.config_problem.clone(),
             metrics_problem: self.shared.metrics_problem(),
@@ -96,6 +99,7 @@ impl Daemon {
             served: probed_at.and_then(|at| Served::of(shown.iter().map(Arc::as_ref), leaf, wall(at))),
             report: Report::told(report),
             pending: pending.filter(|_| problem.is_none()),
+            polled: self.watcher.blind(Topic::Site(id)).map(|why| why.reason().to_owned()),
             problem,
         })
     }

@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 pub use access::{open_to_others, readable_by_others};
 pub use children::{Children, spawn};
 pub use files::{
-    create_new, create_private_folder, exchange, gives_events, is_being_written, is_regular, lock_folder,
-    make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
-    sync_open_folder, touch,
+    create_new, create_private_folder, exchange, is_being_written, is_regular, lock_folder, make_link,
+    may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder, sync_open_folder, tells,
+    touch,
 };
 pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};

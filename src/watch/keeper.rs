@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Hint, Topic, Watcher, signatures};
+use super::{Blind, Hint, Reasons, Topic, Watcher, lock, signatures};
 use crate::agent::Cause;
 use crate::platform::Signature;
 use crate::problem::Problem;
@@ -16,12 +16,13 @@ use crate::problem::Problem;
 /// A poll of one topic takes no longer, or its file system hangs.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A shared watcher. Every method but [`Keeper::polled`] and [`Keeper::problem`] blocks: it touches a topic's files
+/// A shared watcher. Every method but [`Keeper::polled`], [`Keeper::blind`] and [`Keeper::problem`] blocks: it touches a topic's files
 /// before it takes the watcher, so that a file system that hangs holds up that topic alone.
 #[derive(Clone)]
 pub struct Keeper {
     watcher: Arc<Mutex<Watcher>>,
-    health: Arc<Mutex<(usize, Option<Problem>)>>,
+    problem: Arc<Mutex<Option<Problem>>>,
+    reasons: Reasons,
     polls: Arc<Mutex<Polls>>,
     hints: UnboundedSender<Hint>,
 }
@@ -42,10 +43,11 @@ impl Keeper {
     /// Hints go to `hints`, from other threads.
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
         let watcher = Watcher::new(hints.clone());
-        let health = (watcher.polled(), watcher.problem().cloned());
+        let problem = Arc::new(Mutex::new(watcher.problem().cloned()));
         Self {
+            problem,
+            reasons: Arc::clone(&watcher.reasons),
             watcher: Arc::new(Mutex::new(watcher)),
-            health: Arc::new(Mutex::new(health)),
             polls: Arc::default(),
             hints,
         }
@@ -86,12 +88,17 @@ impl Keeper {
 
     /// How many sites and servers are polled.
     pub fn polled(&self) -> usize {
-        lock(&self.health).0
+        lock(&self.reasons).len()
+    }
+
+    /// Why a topic is polled, if it is.
+    pub fn blind(&self, topic: Topic) -> Option<Blind> {
+        lock(&self.reasons).get(&topic).copied()
     }
 
     /// What keeps events from coming, if anything; polling goes on.
     pub fn problem(&self) -> Option<Problem> {
-        lock(&self.health).1.clone()
+        lock(&self.problem).clone()
     }
 
     /// Looks at what is polled, and hints at what has changed or hangs. A topic whose file system hangs is left out
@@ -159,10 +166,6 @@ impl Keeper {
     }
 
     fn note(&self, watcher: &Watcher) {
-        *lock(&self.health) = (watcher.polled(), watcher.problem().cloned());
+        *lock(&self.problem) = watcher.problem().cloned();
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
