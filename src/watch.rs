@@ -8,6 +8,7 @@
 //! A folder is told only of what is written through its own path. A file that has further names, or is mounted there
 //! by itself, is watched as well. That something is mounted over a path is told by the table of mounts alone. Where
 //! events do not tell of every change, or cannot be had, [`Watcher::poll`] compares signatures, and [`Blind`] says why.
+//! For what no list foresees (a hard link made later) [`Keeper::sweep`] compares those of all others in turn.
 //!
 //! Cost grows with what changed: what a change concerns is found below its path, not kept for each path above.
 
@@ -22,6 +23,8 @@ mod trail;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -113,6 +116,8 @@ pub struct Watcher {
     /// Those of whom events do not tell every change.
     polled: HashMap<Topic, Vec<Option<Signature>>>,
     reasons: Reasons,
+    /// How the files of each site looked before the last look at them.
+    looked: BTreeMap<Topic, u64>,
     /// Why there are no events at all.
     no_events: Option<Problem>,
     #[cfg(target_os = "linux")]
@@ -178,6 +183,7 @@ impl Watcher {
             folders,
             polled: HashMap::new(),
             reasons: Reasons::default(),
+            looked: BTreeMap::new(),
             no_events,
             #[cfg(target_os = "linux")]
             _mounts: mounts,
@@ -211,15 +217,37 @@ impl Watcher {
 
     /// Watches nothing for `topic` any more.
     pub fn forget(&mut self, topic: Topic) {
-        self.see(topic);
-        if let Some(followed) = self.followed.remove(&topic) {
-            let mut shared = lock(&self.shared);
-            for node in followed.heard() {
-                shared.interest.withdraw(*node, topic);
-            }
-            drop(shared);
-            self.release(&followed);
+        self.forget_all(&[topic]);
+    }
+
+    /// Watches nothing for some topics any more. Returns whether every watch was ended for it: all others are to be
+    /// looked at.
+    pub fn forget_all(&mut self, topics: &[Topic]) -> bool {
+        let left: Vec<PathBuf> = topics.iter().flat_map(|topic| self.withdraw(*topic)).collect();
+        let is_restarted = left.len() > AT_ONCE;
+        if is_restarted {
+            self.folders.restart();
+        } else {
+            self.unwatch(&left);
         }
+        is_restarted
+    }
+
+    /// Follows a topic no longer; the paths that are to be unwatched.
+    fn withdraw(&mut self, topic: Topic) -> Vec<PathBuf> {
+        self.see(topic);
+        self.looked.remove(&topic);
+        let Some(followed) = self.followed.remove(&topic) else { return Vec::new() };
+        let mut shared = lock(&self.shared);
+        for node in followed.heard() {
+            shared.interest.withdraw(*node, topic);
+        }
+        drop(shared);
+        self.release(&followed)
+    }
+
+    fn unwatch(&mut self, paths: &[PathBuf]) {
+        paths.iter().for_each(|path| self.folders.unwatch(path));
     }
 
     /// Sees whether links or folders on the way to the files have changed, and watches the new ones.
@@ -288,6 +316,28 @@ impl Watcher {
         }
     }
 
+    /// Notes how a site's files look before a look at them: what the look sees is no change any more.
+    fn note_look(&mut self, topic: Topic, now: Vec<Option<Signature>>) {
+        self.looked.insert(topic, digest(&now));
+        if let Some(known) = self.polled.get_mut(&topic) {
+            *known = now;
+        }
+    }
+
+    /// The next sites that are not polled, with their files; from the first one again after the last.
+    fn in_turn(&self, after: Option<Topic>) -> Vec<(Topic, Vec<PathBuf>)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.looked.range((from, Bound::Unbounded)).map(|(topic, _)| *topic);
+        let next = next.filter(|topic| !self.polled.contains_key(topic)).take(AT_ONCE);
+        next.map(|topic| (topic, self.files(topic))).collect()
+    }
+
+    /// Whether a site's files look otherwise than before the last look at them; told once.
+    fn has_changed_unseen(&mut self, topic: Topic, now: &[Option<Signature>]) -> bool {
+        let now = digest(now);
+        self.looked.get_mut(&topic).is_some_and(|known| std::mem::replace(known, now) != now)
+    }
+
     /// Takes a topic up, if its files are not known already.
     fn enter(&mut self, topic: Topic, files: &[PathBuf]) -> Topic {
         let mut shared = lock(&self.shared);
@@ -313,7 +363,12 @@ impl Watcher {
             let paths = self.folders.wanted().map(|node| shared.interest.tree.path(node)).collect();
             drop(shared);
             self.folders.arm(paths);
-            moved = old.into_iter().map(|(topic, old)| (topic, self.release(&old)).0).collect();
+            moved.clear();
+            for (topic, old) in old {
+                let left = self.release(&old);
+                self.unwatch(&left);
+                moved.push(topic);
+            }
             if moved.is_empty() {
                 break;
             }
@@ -360,23 +415,22 @@ impl Watcher {
         moved
     }
 
-    /// Nobody holds it any more; folders that no way leads through are watched no longer.
-    fn release(&mut self, old: &Followed) {
+    /// Nobody holds it any more; the paths that no way leads through are to be watched no longer.
+    fn release(&mut self, old: &Followed) -> Vec<PathBuf> {
         let mut shared = lock(&self.shared);
         let Shared { interest: Interest { tree, .. }, alike, .. } = &mut *shared;
         let left: Vec<Node> =
             old.watched(tree).into_iter().filter(|node| self.folders.release(*node)).collect();
         left.iter().for_each(|node| alike.remove(*node));
-        let left: Vec<PathBuf> = left.into_iter().map(|node| tree.path(node)).collect();
+        let left = left.into_iter().map(|node| tree.path(node)).collect();
         old.nodes.iter().for_each(|node| tree.release(*node));
-        drop(shared);
-        left.iter().for_each(|path| self.folders.unwatch(path));
+        left
     }
 
     fn note_gone(&mut self) {
         let mut shared = lock(&self.shared);
         if std::mem::take(&mut shared.any_gone) {
-            self.folders.all_went();
+            self.folders.restart();
         }
         for gone in std::mem::take(&mut shared.gone) {
             let Interest { tree, .. } = &shared.interest;
@@ -430,6 +484,12 @@ fn signatures(files: &[PathBuf]) -> Vec<Option<Signature>> {
         _ => platform::signature(file),
     };
     files.iter().map(of).collect()
+}
+
+fn digest(signatures: &[Option<Signature>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    signatures.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Runs on the thread that reads events; what concerns nobody ends here.

@@ -363,7 +363,7 @@ pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 }
 
 /// What tells one file from another and one content from the next, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
     device: u64,
     inode: u64,
@@ -400,7 +400,7 @@ pub fn as_compared(path: &Path) -> Cow<'_, Path> {
 }
 
 /// What tells a folder from another of the same path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     device: u64,
     inode: u64,

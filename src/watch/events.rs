@@ -1,6 +1,7 @@
 //! What the system tells of folders and files, as the notify library has it on every system.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode, EventKindMask, ModifyKind, RenameMode};
 use notify::{Event, EventKind, PathOp, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -35,24 +36,27 @@ pub(super) enum Refused {
 }
 
 /// The paths that are watched.
-pub(super) struct Events(RecommendedWatcher);
+pub(super) struct Events {
+    watcher: RecommendedWatcher,
+    tell: Arc<dyn Fn(Told) + Send + Sync>,
+}
 
 impl Events {
     /// `tell` is called on a thread of its own, which is also the one that adds watches.
-    pub(super) fn new(mut tell: impl FnMut(Told) + Send + 'static) -> notify::Result<Self> {
-        let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
-        let config = notify::Config::default().with_event_kinds(wanted);
-        let handler = move |event: notify::Result<Event>| match event {
-            Ok(event) if event.need_rescan() => tell(Told::Lost(None)),
-            Ok(event) => pass_on(event, &mut tell),
-            Err(error) => tell(Told::Lost(Some(error.to_string()))),
-        };
-        Ok(Self(RecommendedWatcher::new(handler, config)?))
+    pub(super) fn new(tell: impl Fn(Told) + Send + Sync + 'static) -> notify::Result<Self> {
+        let tell: Arc<dyn Fn(Told) + Send + Sync> = Arc::new(tell);
+        Ok(Self { watcher: begin(&tell)?, tell })
+    }
+
+    /// Ends every watch. The library looks through all of them to end one: many are ended together.
+    pub(super) fn clear(&mut self) -> notify::Result<()> {
+        self.watcher = begin(&self.tell)?;
+        Ok(())
     }
 
     /// Watches a path.
     pub(super) fn watch(&mut self, path: &Path) -> Result<(), Refused> {
-        self.0.watch(path, RecursiveMode::NonRecursive).map_err(|error| match &error.kind {
+        self.watcher.watch(path, RecursiveMode::NonRecursive).map_err(|error| match &error.kind {
             notify::ErrorKind::PathNotFound => Refused::Missing,
             notify::ErrorKind::Io(error)
                 if matches!(
@@ -71,7 +75,7 @@ impl Events {
     pub(super) fn watch_all<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) -> usize {
         let wanted: Vec<PathOp> = paths.map(PathOp::watch_non_recursive).collect();
         let count = wanted.len();
-        match self.0.update_paths(wanted) {
+        match self.watcher.update_paths(wanted) {
             Ok(()) => count,
             Err(error) if error.origin.is_some() => count - 1 - error.remaining.len(),
             Err(_) => 0,
@@ -81,11 +85,23 @@ impl Events {
     /// Watches a path no longer.
     pub(super) fn unwatch(&mut self, path: &Path) {
         // The watch may have gone with what stood there.
-        let _ = self.0.unwatch(path);
+        let _ = self.watcher.unwatch(path);
     }
 }
 
-fn pass_on(event: Event, tell: &mut impl FnMut(Told)) {
+fn begin(tell: &Arc<dyn Fn(Told) + Send + Sync>) -> notify::Result<RecommendedWatcher> {
+    let wanted = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
+    let config = notify::Config::default().with_event_kinds(wanted);
+    let tell = Arc::clone(tell);
+    let handler = move |event: notify::Result<Event>| match event {
+        Ok(event) if event.need_rescan() => tell(Told::Lost(None)),
+        Ok(event) => pass_on(event, &*tell),
+        Err(error) => tell(Told::Lost(Some(error.to_string()))),
+    };
+    RecommendedWatcher::new(handler, config)
+}
+
+fn pass_on(event: Event, tell: &dyn Fn(Told)) {
     let cause = match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => Cause::Writing,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Cause::Changed,

@@ -17,8 +17,16 @@ pub(super) struct Folders {
     refused: BTreeMap<Node, Problem>,
     /// How many there are of whom events do not tell every change.
     blind: usize,
-    /// What is to be watched, and whether it was before.
-    wanted: BTreeMap<Node, bool>,
+    /// What is to be watched, and how far it was before.
+    wanted: BTreeMap<Node, Before>,
+}
+
+/// How far a path was watched before it is to be watched anew.
+#[derive(Clone, Copy)]
+struct Before {
+    is_known: bool,
+    /// The system may still have the watch.
+    is_watched: bool,
 }
 
 pub(super) struct Folder {
@@ -33,7 +41,7 @@ impl Folder {
     /// Why events do not tell of every change, if they do not.
     fn blind(&self) -> Option<Blind> {
         match self.watch {
-            Watch::Armed | Watch::Gone => self.file,
+            Watch::Armed | Watch::Gone | Watch::None => self.file,
             Watch::Shared => self.file.or(Some(Blind::Shared)),
             Watch::Silent => Some(Blind::Silent),
             Watch::Refused => Some(Blind::Refused),
@@ -51,8 +59,17 @@ enum Watch {
     Silent,
     /// The system did not take the watch; it is asked again at each look.
     Refused,
-    /// It is not there yet, or may have gone with the folder that stood there.
+    /// It may have gone with what stood there.
     Gone,
+    /// There is none yet.
+    None,
+}
+
+impl Watch {
+    /// Whether the system may have it.
+    fn is_taken(self) -> bool {
+        matches!(self, Self::Armed | Self::Shared | Self::Gone)
+    }
 }
 
 impl Folders {
@@ -70,7 +87,7 @@ impl Folders {
     pub(super) fn lacks(&self, node: Node, identity: Identity, again: bool) -> bool {
         self.known.get(&node).is_none_or(|known| {
             known.identity != identity
-                || known.watch == Watch::Gone
+                || matches!(known.watch, Watch::Gone | Watch::None)
                 || (again && known.watch == Watch::Refused)
         })
     }
@@ -78,20 +95,21 @@ impl Folders {
     /// One more way leads through a folder, or to a file that is watched itself; [`Self::arm`] watches it.
     pub(super) fn take(&mut self, node: Node, identity: Identity, file: Option<Blind>, again: bool) {
         let lacks = self.lacks(node, identity, again);
-        let is_known = self.known.contains_key(&node);
-        let new = Folder { identity, users: 0, watch: Watch::Gone, file: None };
+        let old = self.known.get(&node).map(|known| known.watch);
+        let before = Before { is_known: old.is_some(), is_watched: old.is_some_and(Watch::is_taken) };
+        let new = Folder { identity, users: 0, watch: Watch::None, file: None };
         self.known.entry(node).or_insert(new);
         self.change(node, |known| {
             known.users += 1;
             known.file = file;
             if lacks {
                 known.identity = identity;
-                known.watch = Watch::Gone;
+                known.watch = Watch::None;
             }
         });
         if lacks {
             self.refused.remove(&node);
-            self.wanted.entry(node).or_insert(is_known);
+            self.wanted.entry(node).or_insert(before);
         }
     }
 
@@ -128,12 +146,12 @@ impl Folders {
         let mut loud = Vec::new();
         // Most stand in one file system, which is asked until it says yes: no may mean that the folder is gone.
         let mut loud_ones = HashMap::new();
-        for ((node, replaced), path) in wanted.into_iter().zip(paths) {
+        for ((node, before), path) in wanted.into_iter().zip(paths) {
             let Some(events) = &mut self.events else {
                 self.set(node, Watch::Silent);
                 continue;
             };
-            if replaced {
+            if before.is_watched {
                 // The old watch went with the old folder, or looks at where it was moved to.
                 events.unwatch(&path);
             }
@@ -149,7 +167,7 @@ impl Folders {
                 }
             };
             loud_ones.insert(file_system, tells);
-            loud.push(Wanted { node, replaced, path, watch });
+            loud.push(Wanted { node, is_known: before.is_known, path, watch });
         }
         let taken = self.watch_at_once(&loud);
         for (index, wanted) in loud.into_iter().enumerate() {
@@ -164,16 +182,16 @@ impl Folders {
         events.watch_all(wanted.iter().map(|wanted| wanted.path.as_path()))
     }
 
-    fn watch(&mut self, Wanted { node, replaced, path, watch }: &Wanted) -> Watch {
+    fn watch(&mut self, Wanted { node, is_known, path, watch }: &Wanted) -> Watch {
         let Some(events) = &mut self.events else { return Watch::Silent };
         let problem = match events.watch(path) {
             Ok(()) => return *watch,
             // The next walk sees whether it is back; later on the folder above tells.
-            Err(Refused::Missing) => return Watch::Gone,
+            Err(Refused::Missing) => return Watch::None,
             Err(Refused::Limit) => watch_limit(path),
             Err(Refused::Other(error)) => cannot_watch(path, &error),
         };
-        if !replaced {
+        if !is_known {
             tracing::warn!(problem = problem.message, remedy = problem.remedy, "a folder is polled");
         }
         self.refused.insert(*node, problem);
@@ -201,10 +219,17 @@ impl Folders {
         }
     }
 
-    /// Any of them may have gone.
-    pub(super) fn all_went(&mut self) {
+    /// Ends every watch. Each is made anew when a way leads through its path again.
+    pub(super) fn restart(&mut self) {
+        let cleared = self.events.as_mut().map(Events::clear);
+        if let Some(Err(error)) = &cleared {
+            tracing::warn!(%error, "file events cannot be had anew: every watch is replaced");
+        }
+        let watch = if matches!(cleared, Some(Ok(()))) { Watch::None } else { Watch::Gone };
         let all: Vec<Node> = self.known.keys().copied().collect();
-        all.into_iter().for_each(|node| self.went(node));
+        for node in all {
+            self.change(node, |known| known.watch = if known.watch.is_taken() { watch } else { known.watch });
+        }
     }
 
     /// Whether events tell of every change in all of them, so that none need be looked up.
@@ -229,8 +254,8 @@ impl Folders {
 /// A path that is to be watched.
 struct Wanted {
     node: Node,
-    /// It was watched before.
-    replaced: bool,
+    /// It was to be watched before.
+    is_known: bool,
     path: PathBuf,
     /// What it is when the system has taken it.
     watch: Watch,

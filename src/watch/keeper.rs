@@ -24,6 +24,8 @@ pub struct Keeper {
     problem: Arc<Mutex<Option<Problem>>>,
     reasons: Reasons,
     polls: Arc<Mutex<Polls>>,
+    /// The last site that was swept; held meanwhile.
+    swept: Arc<Mutex<Option<Topic>>>,
     hints: UnboundedSender<Hint>,
 }
 
@@ -49,6 +51,7 @@ impl Keeper {
             reasons: Arc::clone(&watcher.reasons),
             watcher: Arc::new(Mutex::new(watcher)),
             polls: Arc::default(),
+            swept: Arc::default(),
             hints,
         }
     }
@@ -57,10 +60,13 @@ impl Keeper {
     /// folders on the way to them have changed. To be called before each look: arm, then look. Returns whether
     /// they are other files than before.
     pub fn follow(&self, topic: Topic, files: Vec<PathBuf>, folders: &[PathBuf]) -> bool {
-        signatures(&files);
+        let now = signatures(&files);
         signatures(folders);
         let mut watcher = lock(&self.watcher);
         let news = watcher.follow(topic, files, folders);
+        if matches!(topic, Topic::Site(_)) {
+            watcher.note_look(topic, now);
+        }
         self.note(&watcher);
         news
     }
@@ -77,7 +83,9 @@ impl Keeper {
     /// Watches nothing for some topics any more.
     pub fn forget(&self, topics: &[Topic]) {
         let mut watcher = lock(&self.watcher);
-        topics.iter().for_each(|topic| watcher.forget(*topic));
+        if watcher.forget_all(topics) {
+            let _ = self.hints.send(Hint::Lost);
+        }
         self.note(&watcher);
     }
 
@@ -138,6 +146,20 @@ impl Keeper {
             }
         }
         lock(&self.polls).running = false;
+    }
+
+    /// Looks at the next thousand sites that are not polled, and hints at what has changed without an event. While a
+    /// file system hangs there is no second one.
+    pub fn sweep(&self) {
+        let Ok(mut last) = self.swept.try_lock() else { return };
+        let sites = lock(&self.watcher).in_turn(*last);
+        *last = sites.last().map(|(topic, _)| *topic);
+        for (topic, files) in sites {
+            let now = signatures(&files);
+            if lock(&self.watcher).has_changed_unseen(topic, &now) {
+                self.hint(topic, Cause::Changed);
+            }
+        }
     }
 
     /// A thread that looks at files. If nobody waits for its answer any more, it hints at what it has looked at.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use certhook_test_support::ca::Pair;
+use certhook_test_support::ca::{Order, Pair};
 use certhook_test_support::writers::Writer;
 
 use crate::attacks::tenant::{alone, bind};
@@ -196,4 +196,50 @@ fn links_and_renames_are_noticed_by_events() {
         }
     }
     host.stop_agent();
+}
+
+#[test]
+fn a_hard_link_made_later_is_noticed_by_the_sweep() {
+    let mut host = host(&[Writer::AcmeSh; 2], POLLS);
+    host.start_agent_and_settle();
+    assert_eq!(polled(&host), [None, None]);
+    let source = made(host.path().join("source"));
+    let files = elsewhere(&host, 0, &source);
+    let layout = host.sites[0].layout.clone();
+    fs::hard_link(&layout.certificate, &files[0]).unwrap();
+    fs::hard_link(&layout.key, &files[1]).unwrap();
+    noticed(&mut host, 0, "a later hard link", |pair| write(&files[0], &files[1], pair));
+    host.stop_agent();
+}
+
+/// The system has one watch for one inode, by whichever paths it is reached.
+#[test]
+fn two_sites_of_one_inode_are_both_told() {
+    alone(concat!(module_path!(), "::two_sites_of_one_inode_are_both_told"), || {
+        let mut host = host(&[Writer::AcmeSh; 4], EVENTS_ALONE);
+        let layouts: Vec<_> = host.sites.iter().map(|site| site.layout.clone()).collect();
+        let one_for = |host: &Host, sites: [usize; 2]| {
+            let names = sites.map(|site| host.sites[site].name.as_str());
+            host.ca.issue(Order { hosts: &names, ..Order::default() })
+        };
+        // Sites 0 and 1 are in one folder, by a mount; 2 and 3 have hard links of one file.
+        let folder = |site: usize| layouts[site].certificate.parent().unwrap();
+        bind(folder(0), folder(1).to_str().unwrap());
+        for path in [&layouts[3].certificate, &layouts[3].key] {
+            fs::remove_file(path).unwrap();
+            fs::hard_link(folder(2).join(path.file_name().unwrap()), path).unwrap();
+        }
+        host.start_agent();
+        for sites in [[0, 1], [2, 3]] {
+            for writer in sites {
+                let pair = one_for(&host, sites);
+                write(&layouts[writer].certificate, &layouts[writer].key, &pair);
+                for site in sites {
+                    host.sites[site].pair = pair.clone();
+                    host.wait_until_served(site);
+                }
+            }
+        }
+        host.stop_agent();
+    });
 }

@@ -18,7 +18,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use super::{pipe, wide};
 
 /// What tells one file from another and one content from the next, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
     identity: Identity,
     size: u64,
@@ -30,7 +30,7 @@ pub struct Signature {
 
 /// What tells a folder from another of the same path. ReFS has longer numbers; two of them that are alike in their
 /// first half cost a hint, until the next rescan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     volume: u32,
     index: u64,
