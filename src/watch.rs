@@ -17,8 +17,6 @@ mod events;
 mod folders;
 mod interest;
 mod keeper;
-#[cfg(target_os = "linux")]
-mod mounts;
 mod trail;
 mod tree;
 
@@ -32,7 +30,7 @@ use alike::Alike;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Cause, ServerId, SiteId};
-use crate::platform::{self, Signature};
+use crate::platform::{self, Mounts, Signature};
 use crate::problem::Problem;
 use events::{Events, Told};
 use folders::Folders;
@@ -120,8 +118,7 @@ pub struct Watcher {
     looked: BTreeMap<Topic, u64>,
     /// Why there are no events at all.
     no_events: Option<Problem>,
-    #[cfg(target_os = "linux")]
-    _mounts: Option<mounts::Mounts>,
+    _mounts: Option<Mounts>,
 }
 
 /// One topic's files, what the ways to them end at, what is heard of, and the files that are watched, each held.
@@ -169,7 +166,6 @@ impl Watcher {
     /// Hints go to `hints`, from another thread.
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
         let shared = Arc::<Mutex<Shared>>::default();
-        #[cfg(target_os = "linux")]
         let mounts = follow_mounts(Arc::clone(&shared), hints.clone());
         let reader = Arc::clone(&shared);
         let (events, no_events) = match Events::new(move |told| pass_on(told, &reader, &hints)) {
@@ -185,7 +181,6 @@ impl Watcher {
             reasons: Reasons::default(),
             looked: BTreeMap::new(),
             no_events,
-            #[cfg(target_os = "linux")]
             _mounts: mounts,
         }
     }
@@ -525,9 +520,8 @@ fn changed(shared: &mut Shared, path: &Path, cause: Cause, goes: bool, hints: &U
 }
 
 /// Where something else is mounted, the watches look at what was there before.
-#[cfg(target_os = "linux")]
-fn follow_mounts(shared: Arc<Mutex<Shared>>, hints: UnboundedSender<Hint>) -> Option<mounts::Mounts> {
-    let follow = mounts::Mounts::follow(move |points, changes| {
+fn follow_mounts(shared: Arc<Mutex<Shared>>, hints: UnboundedSender<Hint>) -> Option<Mounts> {
+    let follow = Mounts::follow(move |points, changes| {
         let mut shared = lock(&shared);
         shared.mounts = points;
         changes.iter().for_each(|point| changed(&mut shared, point, Cause::Changed, true, &hints));

@@ -7,6 +7,8 @@ mod file_systems;
 mod journal;
 mod manager;
 mod memory;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod path_trust;
 mod privileges;
 mod second;
@@ -35,6 +37,8 @@ pub use file_systems::tells;
 pub use journal::Journal;
 pub use manager::Manager;
 pub use memory::{give_back_memory, use_one_heap};
+#[cfg(target_os = "linux")]
+pub use mounts::Mounts;
 pub use path_trust::{UntrustedPath, trusted_program};
 pub use privileges::{is_root, keep_capabilities_from_programs, own_user, user_words, with_right_to_read};
 pub use second::{Second, first_process, give_up_rights, has_lent_rights, start_second};

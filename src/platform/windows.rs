@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod install;
 mod journal;
+mod mounts;
 mod pipe;
 mod process;
 mod second;
@@ -30,6 +31,7 @@ pub use files::{
 pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};
 pub use journal::Journal;
+pub use mounts::Mounts;
 pub use pipe::{
     ControlListener, ControlStream, STATUS_GROUP, accept, connect, connect_unix, control_path, listen,
     listen_for_status, listen_shared, status_path, user_name,

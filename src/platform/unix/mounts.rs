@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const TABLE: &str = "/proc/self/mountinfo";
 
 /// Follows the mounts for as long as it lives.
-pub(super) struct Mounts {
+pub struct Mounts {
     /// Closed, it ends the thread that follows.
     _end: PipeWriter,
 }
@@ -30,9 +30,7 @@ impl Mounts {
     ///
     /// # Errors
     /// The system's; there is no `/proc`.
-    pub(super) fn follow(
-        mut tell: impl FnMut(HashSet<PathBuf>, Vec<PathBuf>) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn follow(mut tell: impl FnMut(HashSet<PathBuf>, Vec<PathBuf>) + Send + 'static) -> io::Result<Self> {
         let mut file = open()?;
         let mut known = read(&mut file)?;
         tell(points(&known), Vec::new());
