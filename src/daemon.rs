@@ -281,7 +281,6 @@ impl Daemon {
             if orders.calls.is_none() && self.waiters.is_empty() {
                 return None;
             }
-            let poll = (self.watcher.polled() > 0).then_some(next_poll);
             let work = earliest([
                 self.agent.next_deadline(),
                 self.waiters.next_deadline(),
@@ -290,7 +289,7 @@ impl Daemon {
             ]);
             let deadline = earliest([
                 work,
-                poll,
+                Some(next_poll),
                 next_beat,
                 self.rest.next_deadline(),
                 Some(self.pruning.next_deadline()),
@@ -312,10 +311,9 @@ impl Daemon {
                 Some(waiter) = self.waiters.flushed() => self.waiters.mark_flushed(waiter),
                 () = until(deadline) => {
                     worked = work.is_some_and(|at| at <= Instant::now());
-                    if poll.is_some_and(|at| at <= Instant::now()) {
+                    if next_poll <= Instant::now() {
                         next_poll = Instant::now() + self.config.watch.poll;
-                        let watcher = self.watcher.clone();
-                        tokio::task::spawn_blocking(move || watcher.poll());
+                        self.poll();
                     }
                     self.look_at_servers();
                     self.prune_if_due();
@@ -333,6 +331,18 @@ impl Daemon {
             } else {
                 self.rest.look(&self.ledger, &self.watcher);
             }
+        }
+    }
+
+    /// Each on a thread that nobody waits for: file systems hang.
+    fn poll(&self) {
+        let (polls, sweeps) = (self.watcher.clone(), self.watcher.clone());
+        if polls.polled() > 0 {
+            tokio::task::spawn_blocking(move || polls.poll());
+        }
+        let sweep = std::thread::Builder::new().name("sweep".into()).spawn(move || sweeps.sweep());
+        if let Err(error) = sweep {
+            tracing::debug!(%error, "no thread to sweep with: the next poll tries again");
         }
     }
 

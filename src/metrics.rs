@@ -76,8 +76,11 @@ fn about_agent(page: &mut Page, status: &Status, counters: &Counters, now: Times
         }
     }
     let polled = i64::try_from(status.watch.polled_sites).unwrap_or(i64::MAX);
-    page.gauge("certhook_polled_sites", "Sites whose folders give no events and are polled.")
-        .value(&[], polled);
+    page.gauge(
+        "certhook_polled_sites",
+        "Sites whose files are polled, since events do not tell of every change to them.",
+    )
+    .value(&[], polled);
 }
 
 /// What tells one site's series from another's.

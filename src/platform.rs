@@ -10,6 +10,17 @@ pub use words::Words;
 /// This system's words.
 pub const WORDS: Words = if HAS_IIS { words::WINDOWS } else { words::UNIX };
 
+/// Which changes a file system tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tells {
+    /// Every one.
+    Everything,
+    /// Those that are made through it, on this host.
+    OwnChanges,
+    /// None that can be relied on.
+    Nothing,
+}
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

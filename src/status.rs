@@ -124,7 +124,7 @@ pub struct Renewed {
 /// How files are watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// Sites whose folders give no events.
+    /// Sites whose files are polled, since events do not tell of every change to them.
     pub polled_sites: usize,
     /// Why.
     pub problem: Option<Problem>,
@@ -149,6 +149,9 @@ pub struct Site {
     pub problem: Option<SiteProblem>,
     /// Why the files are not whole, while they are not and it is no problem yet.
     pub pending: Option<String>,
+    /// Why its files are polled: events do not tell of every change to them.
+    #[serde(default)]
+    pub polled: Option<String>,
 }
 
 /// A certificate on disk; all but its path is `null` until it was seen whole.

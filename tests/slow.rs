@@ -21,6 +21,8 @@ mod host;
 mod machine;
 #[path = "slow/month.rs"]
 mod month;
+#[path = "slow/mounts.rs"]
+mod mounts;
 #[path = "slow/power.rs"]
 mod power;
 #[path = "slow/renewals.rs"]

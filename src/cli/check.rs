@@ -28,7 +28,7 @@ use crate::problem::{Problem, printable};
 use crate::roster;
 use crate::server::Server;
 use crate::status::{Renewal, Report, Status};
-use crate::watch::{Topic, Watcher};
+use crate::watch::{Blind, Topic, Watcher};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -219,24 +219,33 @@ impl Findings<'_> {
     }
 
     async fn watching(&mut self) {
-        let sites = self.census.sites.iter().enumerate();
-        let files: Vec<_> = sites
+        let sites = self.census.sites.len();
+        let files: Vec<_> = self
+            .census
+            .sites
+            .iter()
+            .enumerate()
             .map(|(index, site)| (Topic::Site(SiteId(index)), Place::of(&site.settings).files()))
             .collect();
         let watched = survey::within(move || {
             let mut watcher = Watcher::new(tokio::sync::mpsc::unbounded_channel().0);
             watcher.follow_all(files);
-            (watcher.problem().cloned(), watcher.polled())
+            let polled =
+                (0..sites).filter_map(|site| Some((site, watcher.blind(Topic::Site(SiteId(site)))?)));
+            (watcher.problem().cloned(), polled.collect::<Vec<_>>())
         });
         // A file system that hangs is told of with the sites on it.
         let Some(watched) = watched.await else { return };
-        match watched {
-            (Some(problem), _) => self.add(0, problem),
-            (None, 0) => self.good.push("the system tells of changes to every file".to_owned()),
-            (None, polled) => self.good.push(format!(
-                "the file system of {} gives no events; they are polled",
-                show::count(polled, "site")
-            )),
+        let (problem, polled) = watched;
+        if polled.is_empty() {
+            self.good.push("the system tells of every change to the files of every site".to_owned());
+        }
+        let named = |(site, why): (usize, Blind)| {
+            (crate::status::display_name(&self.census.sites[site].settings, None), why.reason().to_owned())
+        };
+        self.good.extend(show::polled(polled.into_iter().map(named)));
+        if let Some(problem) = problem {
+            self.add(0, problem);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Statuses for people.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::problem::{Problem, printable};
@@ -20,8 +22,29 @@ pub(super) fn status(status: &Status) -> String {
     out.push(footer(status));
     out.extend(status.renewal.iter().flat_map(renewal));
     out.extend(status.servers.iter().flat_map(server));
+    let of = |site: &Site| Some((site.name.clone(), site.polled.clone()?));
+    out.extend(polled(status.sites.iter().filter_map(of)));
     out.extend(of_all(status));
     out.join("\n")
+}
+
+/// Which sites are polled, each with its reason: a line for each reason.
+pub(super) fn polled(sites: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    const NAMED: usize = 5;
+    let mut by_reason = BTreeMap::<String, Vec<String>>::new();
+    for (site, reason) in sites {
+        by_reason.entry(reason).or_default().push(printable(&site, 120));
+    }
+    let line = |(reason, sites): (String, Vec<String>)| {
+        let named = sites[..sites.len().min(NAMED)].join(", ");
+        let more = match sites.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let are = if sites.len() == 1 { "is" } else { "are" };
+        format!("{} {are} polled ({}): {named}{more}", count(sites.len(), "site"), printable(&reason, 200))
+    };
+    by_reason.into_iter().map(line).collect()
 }
 
 /// What a pass came to, in few lines.

@@ -281,5 +281,6 @@ fn tell(
         report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
         problem: problem.map(|problem| SiteProblem::since(&problem, now)),
         pending: None,
+        polled: None,
     })
 }

@@ -11,6 +11,7 @@ use crate::ledger::LedgerError;
 use crate::platform;
 use crate::problem::Problem;
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+use crate::watch::Topic;
 
 /// Returns what was read; what cannot be is told once.
 fn or_told<T: Default>(read: Result<T, LedgerError>, problem: &mut Option<Problem>) -> T {
@@ -28,7 +29,9 @@ impl Daemon {
         let reports = or_told(self.ledger.reports_of(&leaves), &mut ledger_problem);
         let reports = reports.into_iter().chain(std::iter::repeat_with(|| None));
         let sites = self.agent.sites().zip(reports);
-        let sites = sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
+        let sites: Vec<status::Site> =
+            sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
+        let polled_sites = sites.iter().filter(|site| site.polled.is_some()).count();
         let servers =
             (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
         let now = Timestamp::now();
@@ -46,7 +49,7 @@ impl Daemon {
             },
             portal,
             renewal,
-            watch: Watch { polled_sites: self.watcher.polled(), problem: self.watcher.problem() },
+            watch: Watch { polled_sites, problem: self.watcher.problem() },
             ledger_problem,
             report_problem: stopped.or(unreadable),
             renewal_problem: renewals.and_then(|_| self.shared.renewal_problem()),
@@ -119,6 +122,7 @@ impl Daemon {
             served: probed_at.and_then(|at| Served::of(shown.iter().map(Arc::as_ref), leaf, wall(at))),
             report: Report::told(report),
             pending: pending.filter(|_| problem.is_none()),
+            polled: self.watcher.blind(Topic::Site(id)).map(|why| why.reason().to_owned()),
             problem,
         })
     }

@@ -2,9 +2,13 @@
 
 mod children;
 mod confine;
+#[cfg(target_os = "linux")]
+mod file_systems;
 mod journal;
 mod manager;
 mod memory;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod path_trust;
 mod privileges;
 mod second;
@@ -28,9 +32,13 @@ use super::exposed::Exposed;
 
 pub use children::{Children, end_group, spawn};
 pub use confine::confine_to_the_network;
+#[cfg(target_os = "linux")]
+pub use file_systems::tells;
 pub use journal::Journal;
 pub use manager::Manager;
 pub use memory::{give_back_memory, use_one_heap};
+#[cfg(target_os = "linux")]
+pub use mounts::Mounts;
 pub use path_trust::{UntrustedPath, trusted_program};
 pub use privileges::{is_root, keep_capabilities_from_programs, own_user, user_words, with_right_to_read};
 pub use second::{Second, first_process, give_up_rights, has_lent_rights, start_second};
@@ -359,7 +367,7 @@ pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 }
 
 /// What tells one file from another and one content from the next, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
     device: u64,
     inode: u64,
@@ -405,7 +413,7 @@ pub fn as_compared(path: &Path) -> Cow<'_, Path> {
 }
 
 /// What tells a folder from another of the same path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     device: u64,
     inode: u64,
@@ -434,6 +442,8 @@ pub enum Kind {
     Folder(Identity),
     /// A link, and where it leads.
     Link(PathBuf),
+    /// A file, told from another of its path, and how many names it has.
+    File(Identity, u64),
     /// Anything else, or nothing.
     Other,
 }
@@ -443,29 +453,9 @@ pub fn kind(path: &Path) -> Kind {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => Kind::Folder(identity_of(&metadata)),
         Ok(metadata) if metadata.is_symlink() => std::fs::read_link(path).map_or(Kind::Other, Kind::Link),
+        Ok(metadata) if metadata.is_file() => Kind::File(identity_of(&metadata), metadata.nlink()),
         _ => Kind::Other,
     }
-}
-
-/// Whether the folder's file system tells of changes: network file systems take a watch and stay silent.
-#[cfg(target_os = "linux")]
-pub fn gives_events(folder: &Path) -> bool {
-    use nix::sys::statfs::{
-        CODA_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs,
-    };
-    /// From Linux's magic.h, absent from nix: 9P, Ceph, CIFS, SMB 2, AFS.
-    const OTHERS: [FsType; 5] = [
-        FsType(0x0102_1997),
-        FsType(0x00c3_6400),
-        FsType(0xff53_4d42),
-        FsType(0xfe53_4d42),
-        FsType(0x5346_414f),
-    ];
-    let silent = [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CODA_SUPER_MAGIC, FUSE_SUPER_MAGIC];
-    statfs(folder).is_ok_and(|found| {
-        let kind = found.filesystem_type();
-        !silent.contains(&kind) && !OTHERS.contains(&kind)
-    })
 }
 
 /// Ends this process as nothing can prevent: for crash tests.

@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod install;
 mod journal;
+mod mounts;
 mod pipe;
 mod process;
 mod second;
@@ -23,13 +24,14 @@ use std::path::{Path, PathBuf};
 pub use access::{open_to_others, readable_by_others};
 pub use children::{Children, spawn};
 pub use files::{
-    create_new, create_private_folder, exchange, gives_events, is_being_written, is_read_only, is_regular,
-    lock_folder, make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
-    sync_open_folder, touch,
+    create_new, create_private_folder, exchange, is_being_written, is_read_only, is_regular, lock_folder,
+    make_link, may_run, may_write_in, open_private, open_to_read, open_unwritten, sync_folder,
+    sync_open_folder, tells, touch,
 };
 pub use identity::{Identity, Kind, Signature, as_compared, device, identity, inode, kind, signature};
 pub use install::{install_service, uninstall_service};
 pub use journal::Journal;
+pub use mounts::Mounts;
 pub use pipe::{
     ControlListener, ControlStream, STATUS_GROUP, accept, connect, connect_unix, control_path, listen,
     listen_for_status, listen_shared, status_path, user_name,

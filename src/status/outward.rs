@@ -110,6 +110,7 @@ impl Site {
                 code => hide_as(coarse(code), problem),
             }),
             pending: self.pending.as_ref().map(|_| MESSAGE.to_owned()),
+            polled: self.polled.clone(),
         }
     }
 }

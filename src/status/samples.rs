@@ -28,6 +28,7 @@ pub(crate) fn site(name: &str) -> Site {
         report: Report { state: "delivered".to_owned(), ..Report::none() },
         problem: None,
         pending: None,
+        polled: None,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Hint, Topic, Watcher, signatures};
+use super::{Blind, Hint, Reasons, Topic, Watcher, lock, signatures};
 use crate::agent::Cause;
 use crate::platform::Signature;
 use crate::problem::Problem;
@@ -16,13 +16,16 @@ use crate::problem::Problem;
 /// A poll of one topic takes no longer, or its file system hangs.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A shared watcher. Every method but [`Keeper::polled`] and [`Keeper::problem`] blocks: it touches a topic's files
+/// A shared watcher. Every method but [`Keeper::polled`], [`Keeper::blind`] and [`Keeper::problem`] blocks: it touches a topic's files
 /// before it takes the watcher, so that a file system that hangs holds up that topic alone.
 #[derive(Clone)]
 pub struct Keeper {
     watcher: Arc<Mutex<Watcher>>,
-    health: Arc<Mutex<(usize, Option<Problem>)>>,
+    problem: Arc<Mutex<Option<Problem>>>,
+    reasons: Reasons,
     polls: Arc<Mutex<Polls>>,
+    /// The last site that was swept; held meanwhile.
+    swept: Arc<Mutex<Option<Topic>>>,
     hints: UnboundedSender<Hint>,
 }
 
@@ -42,11 +45,13 @@ impl Keeper {
     /// Hints go to `hints`, from other threads.
     pub fn new(hints: UnboundedSender<Hint>) -> Self {
         let watcher = Watcher::new(hints.clone());
-        let health = (watcher.polled(), watcher.problem().cloned());
+        let problem = Arc::new(Mutex::new(watcher.problem().cloned()));
         Self {
+            problem,
+            reasons: Arc::clone(&watcher.reasons),
             watcher: Arc::new(Mutex::new(watcher)),
-            health: Arc::new(Mutex::new(health)),
             polls: Arc::default(),
+            swept: Arc::default(),
             hints,
         }
     }
@@ -55,10 +60,13 @@ impl Keeper {
     /// folders on the way to them have changed. To be called before each look: arm, then look. Returns whether
     /// they are other files than before.
     pub fn follow(&self, topic: Topic, files: Vec<PathBuf>, folders: &[PathBuf]) -> bool {
-        signatures(&files);
+        let now = signatures(&files);
         signatures(folders);
         let mut watcher = lock(&self.watcher);
         let news = watcher.follow(topic, files, folders);
+        if matches!(topic, Topic::Site(_)) {
+            watcher.note_look(topic, now);
+        }
         self.note(&watcher);
         news
     }
@@ -75,7 +83,9 @@ impl Keeper {
     /// Watches nothing for some topics any more.
     pub fn forget(&self, topics: &[Topic]) {
         let mut watcher = lock(&self.watcher);
-        topics.iter().for_each(|topic| watcher.forget(*topic));
+        if watcher.forget_all(topics) {
+            let _ = self.hints.send(Hint::Lost);
+        }
         self.note(&watcher);
     }
 
@@ -86,12 +96,17 @@ impl Keeper {
 
     /// How many sites and servers are polled.
     pub fn polled(&self) -> usize {
-        lock(&self.health).0
+        lock(&self.reasons).len()
+    }
+
+    /// Why a topic is polled, if it is.
+    pub fn blind(&self, topic: Topic) -> Option<Blind> {
+        lock(&self.reasons).get(&topic).copied()
     }
 
     /// What keeps events from coming, if anything; polling goes on.
     pub fn problem(&self) -> Option<Problem> {
-        lock(&self.health).1.clone()
+        lock(&self.problem).clone()
     }
 
     /// Looks at what is polled, and hints at what has changed or hangs. A topic whose file system hangs is left out
@@ -133,6 +148,20 @@ impl Keeper {
         lock(&self.polls).running = false;
     }
 
+    /// Looks at the next thousand sites that are not polled, and hints at what has changed without an event. While a
+    /// file system hangs there is no second one.
+    pub fn sweep(&self) {
+        let Ok(mut last) = self.swept.try_lock() else { return };
+        let sites = lock(&self.watcher).in_turn(*last);
+        *last = sites.last().map(|(topic, _)| *topic);
+        for (topic, files) in sites {
+            let now = signatures(&files);
+            if lock(&self.watcher).has_changed_unseen(topic, &now) {
+                self.hint(topic, Cause::Changed);
+            }
+        }
+    }
+
     /// A thread that looks at files. If nobody waits for its answer any more, it hints at what it has looked at.
     fn looker(&self) -> Looker {
         let ((ask, asked), (answer, answers)) = (channel::<(Topic, Vec<PathBuf>)>(), channel());
@@ -159,10 +188,6 @@ impl Keeper {
     }
 
     fn note(&self, watcher: &Watcher) {
-        *lock(&self.health) = (watcher.polled(), watcher.problem().cloned());
+        *lock(&self.problem) = watcher.problem().cloned();
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

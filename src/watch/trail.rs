@@ -1,9 +1,10 @@
 //! The way to a file: every folder and link that is passed, as the system resolves the path.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::Blind;
 use super::tree::{self, Name, Node, Tree};
 use crate::platform::{self, Identity, Kind};
 
@@ -14,6 +15,8 @@ const MOST_LINKS: usize = 40;
 #[derive(Default)]
 pub(super) struct Seen {
     folders: HashMap<Node, Option<Identity>>,
+    /// The files whose folder does not tell of every change, with the reason.
+    files: HashMap<Node, (Identity, Blind)>,
     links: HashMap<Node, PathBuf>,
 }
 
@@ -21,15 +24,22 @@ impl Seen {
     pub(super) fn identity(&self, folder: Node) -> Option<Identity> {
         self.folders.get(&folder).copied().flatten()
     }
+
+    /// What a file is of which its folder does not tell every change.
+    pub(super) fn file(&self, file: Node) -> Option<(Identity, Blind)> {
+        self.files.get(&file).copied()
+    }
 }
 
 /// The way to several files. What it leads through is told by what it ends at: each folder is above one of the ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Way {
     /// The last that could be looked at.
     pub(super) ends: Vec<Node>,
     /// The paths whose change matters, as they are compared, without those above them.
     pub(super) heard: Vec<Node>,
+    /// Those of the ends that are files to be watched themselves: their folders do not tell of every change.
+    pub(super) files: Vec<Node>,
 }
 
 impl Way {
@@ -39,20 +49,23 @@ impl Way {
         files: &[Node],
         tree: &mut Tree,
         seen: &mut Seen,
+        mounts: &HashSet<PathBuf>,
         waits: &dyn Fn(Node, Identity) -> bool,
     ) -> Self {
-        let mut walk = Walk { tree, seen, waits, passed: Vec::new(), compared: Vec::new() };
+        let mut walk = Walk { tree, seen, mounts, waits, passed: Vec::new(), compared: Vec::new() };
         files.iter().for_each(|file| walk.to(*file));
-        let Walk { tree, passed, compared, .. } = walk;
+        let Walk { tree, seen, passed, compared, .. } = walk;
         let ends = deepest(tree, passed);
         let heard = if compared.is_empty() { ends.clone() } else { deepest(tree, compared) };
-        Self { ends, heard }
+        let files = ends.iter().copied().filter(|end| seen.file(*end).is_some()).collect();
+        Self { ends, heard, files }
     }
 }
 
 struct Walk<'a> {
     tree: &'a mut Tree,
     seen: &'a mut Seen,
+    mounts: &'a HashSet<PathBuf>,
     waits: &'a dyn Fn(Node, Identity) -> bool,
     passed: Vec<Node>,
     /// The same as they are compared, where that is something else.
@@ -120,12 +133,21 @@ impl Walk<'_> {
         }
         let kind = platform::kind(path);
         match &kind {
+            // Its folder is told of what is written by the path that leads through it, and of nothing else.
+            Kind::File(identity, names) if *names > 1 => self.note(entry, *identity, Blind::HardLinks),
+            Kind::File(identity, _) if self.mounts.contains(path) => {
+                self.note(entry, *identity, Blind::MountPoint);
+            }
             Kind::Folder(identity) => drop(self.seen.folders.insert(entry, Some(*identity))),
             // Others may pass it too.
             Kind::Link(target) if is_passed => drop(self.seen.links.insert(entry, target.clone())),
             _ => {}
         }
         kind
+    }
+
+    fn note(&mut self, file: Node, identity: Identity, why: Blind) {
+        self.seen.files.insert(file, (identity, why));
     }
 }
 

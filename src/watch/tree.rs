@@ -14,10 +14,8 @@ pub(super) type Name = Arc<OsStr>;
 
 impl Node {
     /// No node comes before it.
-    #[cfg(target_os = "linux")]
     pub(super) const FIRST: Self = Self(0);
     /// None comes after it.
-    #[cfg(target_os = "linux")]
     pub(super) const LAST: Self = Self(u32::MAX);
 }
 

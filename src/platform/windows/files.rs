@@ -20,6 +20,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 
 use super::access::Descriptor;
 use super::wide;
+use crate::platform::Tells;
 
 /// Nobody is kept from writing, renaming or removing what certhook has open.
 const SHARED: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
@@ -197,19 +198,23 @@ pub fn touch(path: &Path, _device: u64, inode: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether the folder's file system tells of changes: shares take a watch and may stay silent.
-pub fn gives_events(folder: &Path) -> bool {
-    let letter = match folder.components().next() {
+/// Which changes the file system of a path tells of: shares take a watch and may stay silent.
+pub fn tells(path: &Path) -> Tells {
+    if is_remote(path) { Tells::Nothing } else { Tells::Everything }
+}
+
+fn is_remote(path: &Path) -> bool {
+    let letter = match path.components().next() {
         Some(Component::Prefix(prefix)) => match prefix.kind() {
             Prefix::Disk(letter) | Prefix::VerbatimDisk(letter) => char::from(letter),
-            Prefix::UNC(..) | Prefix::VerbatimUNC(..) => return false,
-            _ => return true,
+            Prefix::UNC(..) | Prefix::VerbatimUNC(..) => return true,
+            _ => return false,
         },
-        _ => return true,
+        _ => return false,
     };
     let root = wide(format!(r"{letter}:\"));
     // SAFETY: the text ends with a zero.
-    unsafe { GetDriveTypeW(root.as_ptr()) != DRIVE_REMOTE }
+    unsafe { GetDriveTypeW(root.as_ptr()) == DRIVE_REMOTE }
 }
 
 /// Whether the program is there; `.exe` may be left out. Whether it may be run is known when it is.
@@ -348,9 +353,9 @@ mod tests {
 
     #[test]
     fn shares_give_no_events() {
-        assert!(gives_events(Path::new(r"C:\ssl")));
-        assert!(!gives_events(Path::new(r"\\files\ssl\a")));
-        assert!(!gives_events(Path::new(r"\\?\UNC\files\ssl")));
+        assert_eq!(tells(Path::new(r"C:\ssl")), Tells::Everything);
+        assert_eq!(tells(Path::new(r"\\files\ssl\a")), Tells::Nothing);
+        assert_eq!(tells(Path::new(r"\\?\UNC\files\ssl")), Tells::Nothing);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use super::{pipe, wide};
 
 /// What tells one file from another and one content from the next, without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
     identity: Identity,
     size: u64,
@@ -30,7 +30,7 @@ pub struct Signature {
 
 /// What tells a folder from another of the same path. ReFS has longer numbers; two of them that are alike in their
 /// first half cost a hint, until the next rescan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     volume: u32,
     index: u64,
@@ -50,6 +50,9 @@ pub enum Kind {
     Folder(Identity),
     /// A link or a junction, and where it leads.
     Link(PathBuf),
+    /// A file, told from another of its path, and how many names it has: not looked for here, where a file is watched
+    /// by its folder alone.
+    File(Identity, u64),
     /// Anything else, or nothing.
     Other,
 }

@@ -90,6 +90,28 @@ fn of_ten_thousand_a_change_touches_those_it_concerns_and_none_that_went_leaves_
     assert_eq!(watcher.followed.len(), 1);
 }
 
+/// To end watches one by one takes longer the more there are.
+#[test]
+fn where_many_go_the_others_are_watched_anew() {
+    const GOING: usize = 1_100;
+    let (mut watcher, mut hints, _folder, root) = watcher();
+    let flag = root.join("flag");
+    let file = |number: usize| root.join(format!("{number}/cert.pem"));
+    for number in 0..=GOING {
+        fs::create_dir(root.join(number.to_string())).unwrap();
+    }
+    watcher.follow_all((0..=GOING).map(|number| (site(number), vec![file(number)])));
+    let going: Vec<Topic> = (0..GOING).map(site).collect();
+    assert!(!watcher.forget_all(&going[..1]));
+    assert!(watcher.forget_all(&going[1..]), "the others are to be looked at");
+    watcher.follow(FLAG, vec![flag.clone()], &[]);
+    watcher.rearm(site(GOING));
+    for number in [0, GOING] {
+        fs::write(file(number), "new").unwrap();
+    }
+    assert_eq!(hinted(&mut hints, &flag), BTreeSet::from([GOING]));
+}
+
 #[test]
 fn a_path_is_kept_as_long_as_somebody_holds_it() {
     let mut tree = tree::Tree::default();
