@@ -222,6 +222,9 @@ pub struct Site {
     pub certificate: PathBuf,
     /// Where the key is.
     pub key: KeyAt,
+    /// Whether `key` is the administrator's word. Otherwise it is the certificate's own file, unless the server's
+    /// configuration names another one.
+    pub key_is_given: bool,
     /// The bindings of IIS that are to have it, beside those that have an earlier one.
     pub bindings: Vec<Binding>,
     /// All bindings that IIS's own configuration has, where it was asked.

@@ -19,6 +19,7 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         None => only_server(file, servers, line),
     };
     let kind = server.map(|server| &servers.sound[server].kind);
+    let key_is_given = section.has("key") || section.has("pfx");
     let files = files(file, &mut section, kind);
     let bindings_given = section.has("bindings");
     let bindings =
@@ -57,6 +58,7 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         server: server?,
         certificate,
         key,
+        key_is_given,
         bindings: bindings.unwrap_or_default(),
         bound: Vec::new(),
         report,
