@@ -272,10 +272,8 @@ mod tests {
              [[site]]\ncertificate = \"/src/d.pem\"\nstage_as = \"d\"\n\
              [[site]]\ncertificate = \"/unknown.pem\"\n",
         );
-        let elsewhere =
-            Pair { key: KeyAt::Elsewhere("engine:pkcs11:c".to_owned()), ..pair("/c.pem", 3) };
-        let all =
-            vec![pair("/a.pem", 1), pair("/b.pem", 2), elsewhere, pair("/live/d/fullchain.pem", 4)];
+        let elsewhere = Pair { key: KeyAt::Elsewhere("engine:pkcs11:c".to_owned()), ..pair("/c.pem", 3) };
+        let all = vec![pair("/a.pem", 1), pair("/b.pem", 2), elsewhere, pair("/live/d/fullchain.pem", 4)];
         let sites = draw(&config, &[found(all)]).sites;
         let keys: Vec<KeyAt> = sites.into_iter().map(|site| site.settings.key.clone()).collect();
         let file = |path: &str| KeyAt::File(path.into());
