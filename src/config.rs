@@ -231,6 +231,8 @@ pub struct Site {
     pub bound: Vec<Bound>,
     /// Where to ask for the served certificate; where there is none, the server's configuration tells.
     pub verify: Arc<[Ask]>,
+    /// Whether `verify` is what the server's configuration says: then only addresses that its host has are asked.
+    pub verify_is_found: bool,
     /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
     pub stage_as: Option<String>,
     /// Whether the portal is to know.

@@ -143,8 +143,9 @@ fn named(config: &Config, site: &Arc<config::Site>, pairs: &mut [Pairs<'_>]) -> 
         let found: Vec<&Pair> = [staged, direct, same].into_iter().flatten().collect();
         places.extend(found.iter().flat_map(|pair| pair.places.iter().cloned()));
         if settings.verify.is_empty() && !found.is_empty() {
-            Arc::make_mut(&mut settings).verify =
-                found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+            let settings = Arc::make_mut(&mut settings);
+            settings.verify = found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+            settings.verify_is_found = true;
         }
     }
     Site { settings, places, stage, discovered: false }
@@ -171,6 +172,7 @@ pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
         bindings: Vec::new(),
         bound: Vec::new(),
         verify: pair.asks.clone().into(),
+        verify_is_found: true,
         stage_as: None,
         report: true,
     }

@@ -22,7 +22,7 @@ use crate::inspect::Place;
 use crate::ledger::{Entry, Ledger, Purpose, RENEWED_ELSEWHERE, Refusal};
 use crate::platform;
 use crate::portal;
-use crate::problem::{Problem, printable};
+use crate::problem::{NOT_ON_THIS_HOST, Problem, printable};
 use crate::roster;
 use crate::server::Server;
 use crate::status::Status;
@@ -223,7 +223,7 @@ impl Findings<'_> {
         let sites: Vec<Arc<config::Site>> =
             self.census.sites.iter().map(|site| Arc::clone(&site.settings)).collect();
         let asked: Vec<_> = sites.iter().map(Arc::as_ref).collect();
-        let findings = survey::look(&asked).await;
+        let findings = survey::look(&self.census.servers, &asked).await;
         self.rivals(&findings);
         for (site, finding) in sites.iter().zip(findings) {
             match &finding.seen {
@@ -236,8 +236,12 @@ impl Findings<'_> {
                     }
                 }
             }
-            if let (Ok(_), Some(problem)) = (&finding.seen, finding.problem(None)) {
-                self.add(site.line, problem);
+            match (&finding.seen, finding.problem(None)) {
+                (Ok(_), Some(problem)) if problem.code == NOT_ON_THIS_HOST => {
+                    self.good.push(format!("not asked now: {}", problem.message));
+                }
+                (Ok(_), Some(problem)) => self.add(site.line, problem),
+                _ => {}
             }
         }
     }

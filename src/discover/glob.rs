@@ -322,7 +322,7 @@ fn inner(text: &[u8], mark: u8) -> Option<(&[u8], usize)> {
 }
 
 /// Whether a byte is of a class, as the C locale has it; `None` for a class that does not exist.
-fn is_of_class(name: &[u8], byte: u8) -> Option<bool> {
+pub(super) fn is_of_class(name: &[u8], byte: u8) -> Option<bool> {
     Some(match name {
         b"alnum" => byte.is_ascii_alphanumeric(),
         b"alpha" => byte.is_ascii_alphabetic(),

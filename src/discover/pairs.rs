@@ -196,6 +196,9 @@ impl Builder {
             }
             let owned = candidates.iter().filter(|host| listener.names.owner(host) == Some(index));
             let mut hosts: Vec<String> = owned.cloned().collect();
+            if hosts.is_empty() && listener.default != index && regex.is_some() {
+                hosts.extend(listener.names.sample(index));
+            }
             if hosts.is_empty() && listener.default == index {
                 hosts.push(String::new());
             } else if hosts.is_empty() && regex.is_none() {
@@ -203,7 +206,7 @@ impl Builder {
                 continue;
             } else if hosts.is_empty() {
                 let what = format!("server_name {}", shown(regex.map_or("", String::as_str)));
-                let why = "a regular expression cannot be asked for: its certificate's own names are";
+                let why = "no name is known that it matches: its certificate's own names are asked for";
                 self.leave_out(&server.place, &what, why);
             }
             match listeners.way(listener) {

@@ -82,9 +82,14 @@ impl Agent {
             Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
             Wire::Unreachable(_) if new && !tried => self.ready(now, id),
+            // A set that was there before certhook is taken for loaded; any other one is loaded, seen or not.
+            Wire::NotHere(_) if new && !tried && (renewed || !site.untouched) => self.ready(now, id),
             // Of a set that is not new one odd handshake is no reason.
             Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),
-            Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem) => {
+            Wire::Stale(problem)
+            | Wire::Unreachable(problem)
+            | Wire::Foreign(problem)
+            | Wire::NotHere(problem) => {
                 self.failed(now, id, problem);
             }
         }
@@ -175,6 +180,8 @@ impl Agent {
                 self.schedule.set(Key::Site(id), now.max(since + ACCEPTED));
                 return;
             }
+            // Another handshake would not be made either.
+            (Wire::NotHere(problem), _) => return self.failed(now, id, problem),
             (Wire::Stale(problem) | Wire::Unreachable(problem) | Wire::Foreign(problem), _) => problem,
         };
         if self.look_again(now, id) {

@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) loads_nothing: bool,
     pub(super) loads_each: bool,
     pub(super) reachable: bool,
+    /// The host does not have the address.
+    pub(super) not_here: bool,
     pub(super) foreign: bool,
     pub(super) ledger_fails: bool,
     /// Reading never ends.
@@ -152,6 +154,7 @@ impl World {
             loads_nothing: false,
             loads_each: false,
             reachable: true,
+            not_here: false,
             foreign: false,
             ledger_fails: false,
             hangs: false,
@@ -345,7 +348,13 @@ impl World {
         Sighting {
             endpoint: "127.0.0.1:443".into(),
             host: "site.test".into(),
-            outcome: if self.reachable { Ok(leaf.into()) } else { Err(Unseen::Unreachable(problem)) },
+            outcome: match (self.reachable, self.not_here) {
+                (_, true) => {
+                    Err(Unseen::NotHere(Problem::new("not_on_this_host", "it is not here", "nothing")))
+                }
+                (true, false) => Ok(leaf.into()),
+                (false, false) => Err(Unseen::Unreachable(problem)),
+            },
         }
     }
 

@@ -69,7 +69,7 @@ async fn asked(
         )
     });
     Verdict {
-        ok,
+        ok: Some(ok),
         on_disk: Some(OnDisk {
             fingerprint: leaf.fingerprint.to_string(),
             not_after: leaf.not_after,
@@ -95,7 +95,7 @@ fn nothing(server: &str, binding: &Binding) -> Verdict {
         name: binding.to_string(),
         certificate: String::new(),
         server: server.to_owned(),
-        ok: false,
+        ok: Some(false),
         on_disk: None,
         wire: Vec::new(),
         problem: None,

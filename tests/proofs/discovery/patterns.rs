@@ -1,6 +1,7 @@
-//! Patterns of `include`: the files that nginx reads, and what it refuses.
+//! Patterns of `include` and regular expressions of `server_name`, as nginx takes them.
 
-use super::Ground;
+use super::{Accepts, Ground, index_of, pool, shown};
+use certhook_test_support::nginx::free_port;
 
 const FILES: [&str; 9] = [
     "1a.conf",
@@ -64,4 +65,49 @@ fn patterns_find_what_nginx_finds() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every server is asked by a name that shows its certificate, whatever it is that takes names from it.
+#[test]
+fn a_name_of_a_regular_expression_shows_its_server() {
+    let names = [
+        "c0.own.example own.example *.x.own.example",
+        "~^(?<sub>.+)\\.own\\.example$",
+        "\"~^[cd]\\d{1,2}\\.Other\\.example$\"",
+        "~^(www\\.)?(b|c)\\.test$",
+        "b.test www.b.test",
+        "~\\.example\\.",
+        "~^([[:alpha:]]+)-\\w+\\.test$ plain.test",
+        "~^.+-probe\\.net$",
+    ];
+    let ground = Ground::new();
+    let port = free_port();
+    let mut text = format!(
+        "events {{}}\npid nginx.pid;\nhttp {{ server {{ listen 127.0.0.1:{port} ssl; {} }}\n",
+        pair(0)
+    );
+    for (index, names) in names.iter().enumerate() {
+        text += &format!(
+            "server {{ listen 127.0.0.1:{port} ssl; server_name {names}; {} }}\n",
+            pair(2 * index + 2)
+        );
+    }
+    ground.write("conf/nginx.conf", text + "}\n");
+    let _running = ground.start().expect("nginx starts");
+    let found = ground.found();
+    assert_eq!((found.problem.as_ref(), found.pairs.len()), (None, names.len() + 1), "{found:#?}");
+    for pair in &found.pairs {
+        let index = index_of(&pair.certificate);
+        for ask in &pair.asks {
+            assert!(!ask.hosts.is_empty(), "{index}: {found:#?}");
+            for host in &ask.hosts {
+                let shown = shown(&ask.endpoint, host, Accepts::Any).unwrap();
+                assert_eq!(shown, pool()[index].fingerprint, "{index}.crt for {host}");
+            }
+        }
+    }
+}
+
+fn pair(index: usize) -> String {
+    format!("ssl_certificate pool/{index}.crt; ssl_certificate_key pool/{}.key;", index / 2 * 2)
 }
