@@ -10,12 +10,10 @@ mod nginx;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::agent::{Sighting, Unseen};
 use crate::certificate::{Fingerprint, Leaf, Material, Thumbprint};
 use crate::config::{self, Ask, Binding, Kind, Reload};
 use crate::discover;
@@ -88,26 +86,6 @@ impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self { problem, files: Vec::new(), blocked: false }
     }
-}
-
-/// Parts endpoints that a server's configuration names: those that may be asked now, and a sighting for each of the
-/// others. See [`Server::not_here`].
-pub async fn part(server: &Arc<Server>, asks: Vec<Ask>) -> (Vec<Ask>, Vec<Sighting>) {
-    let looking = Arc::clone(server);
-    let looked = tokio::task::spawn_blocking(move || (looking.not_here(&asks), asks)).await;
-    let (not_here, asks) = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let (mut here, mut others) = (Vec::new(), Vec::new());
-    for (ask, problem) in asks.into_iter().zip(not_here) {
-        match problem {
-            None => here.push(ask),
-            Some(problem) => others.push(Sighting {
-                endpoint: ask.endpoint.to_string(),
-                host: ask.hosts.into_iter().next().unwrap_or_default(),
-                outcome: Err(Unseen::NotHere(problem)),
-            }),
-        }
-    }
-    (here, others)
 }
 
 impl Server {

@@ -12,13 +12,14 @@ use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
 use crate::config::{self, Ask, Config, Site};
+use crate::daemon::asking::part;
 use crate::discover::Found;
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
 use crate::probe;
 use crate::problem::Problem;
 use crate::roster;
-use crate::server::{Server, part};
+use crate::server::Server;
 use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
 
 /// For one handshake, when a person waits.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::Sighting;
+use crate::agent::{Sighting, Unseen};
 use crate::apart::Apart;
 use crate::certificate::Leaf;
-use crate::config::Site;
+use crate::config::{Ask, Site};
 use crate::probe;
-use crate::server::{Server, part};
+use crate::server::Server;
 
 /// Asks a site's endpoints for `leaf`. Of those that the server's configuration names, only the ones whose address this
 /// host has, before and after: it may move to another host in between, whose answer then proves nothing.
@@ -33,4 +33,24 @@ pub(super) async fn ask(
     not_here.extend(moved);
     sightings.extend(not_here);
     sightings
+}
+
+/// Parts endpoints that a server's configuration names: those that may be asked now, and a sighting for each of the
+/// others. See [`Server::not_here`].
+pub(crate) async fn part(server: &Arc<Server>, asks: Vec<Ask>) -> (Vec<Ask>, Vec<Sighting>) {
+    let looking = Arc::clone(server);
+    let looked = tokio::task::spawn_blocking(move || (looking.not_here(&asks), asks)).await;
+    let (not_here, asks) = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let (mut here, mut others) = (Vec::new(), Vec::new());
+    for (ask, problem) in asks.into_iter().zip(not_here) {
+        match problem {
+            None => here.push(ask),
+            Some(problem) => others.push(Sighting {
+                endpoint: ask.endpoint.to_string(),
+                host: ask.hosts.into_iter().next().unwrap_or_default(),
+                outcome: Err(Unseen::NotHere(problem)),
+            }),
+        }
+    }
+    (here, others)
 }

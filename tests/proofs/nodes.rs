@@ -178,7 +178,7 @@ fn an_address_of_the_other_node_is_not_asked_until_a_takeover() {
     );
     std::fs::write(nodes.path("certhook.toml"), text).unwrap();
     let (unseen, not_here) =
-        (others.fingerprint.clone(), |site: &Value| site["problem"]["code"] == "not_on_this_host");
+        (others.fingerprint, |site: &Value| site["problem"]["code"] == "not_on_this_host");
 
     // Without an agent: neither red nor green.
     let verified = nodes.output(&["verify", "--json"]);
