@@ -275,6 +275,8 @@ pub enum Unseen {
     Unreachable(Problem),
     /// The server answered and showed no certificate for this name.
     Refused(Problem),
+    /// It was not asked: this host does not have the address, and another one that has it proves nothing.
+    NotHere(Problem),
 }
 
 /// The last leaf that the ledger has for a site.

@@ -222,12 +222,17 @@ pub struct Site {
     pub certificate: PathBuf,
     /// Where the key is.
     pub key: KeyAt,
+    /// Whether `key` is the administrator's word. Otherwise it is the certificate's own file, unless the server's
+    /// configuration names another one.
+    pub key_is_given: bool,
     /// The bindings of IIS that are to have it, beside those that have an earlier one.
     pub bindings: Vec<Binding>,
     /// All bindings that IIS's own configuration has, where it was asked.
     pub bound: Vec<Bound>,
     /// Where to ask for the served certificate; where there is none, the server's configuration tells.
     pub verify: Arc<[Ask]>,
+    /// Whether `verify` is what the server's configuration says: then only addresses that its host has are asked.
+    pub verify_is_found: bool,
     /// What its copy is called in the server's `stage`, if it is to have another name than it would get.
     pub stage_as: Option<String>,
     /// Whether the portal is to know.

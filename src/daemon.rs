@@ -2,6 +2,7 @@
 //! performs what the agent says. Each action is a task whose result comes back as an event.
 
 mod acting;
+pub(crate) mod asking;
 mod backlog;
 mod claim;
 mod follow;

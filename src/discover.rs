@@ -18,6 +18,7 @@ mod names;
 mod opened;
 mod pairs;
 mod reader;
+mod regex;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

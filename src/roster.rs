@@ -131,14 +131,21 @@ fn named(config: &Config, site: &Arc<config::Site>, pairs: &mut [Pairs<'_>]) -> 
         // Published copies and their source may both be in use.
         let staged = stage.as_ref().and_then(|stage| pairs.take(&stage.certificate()));
         let direct = pairs.take(&site.certificate);
-        let mut found: Vec<&Pair> = [staged, direct].into_iter().flatten().collect();
-        if found.is_empty() && site.verify.is_empty() {
-            found.extend(pairs.take_same_file(&site.certificate));
+        let is_short = site.verify.is_empty() || !site.key_is_given;
+        let same = match (staged, direct) {
+            (None, None) if is_short => pairs.take_same_file(&site.certificate),
+            _ => None,
+        };
+        // A published copy's key is a copy too.
+        if let Some(pair) = direct.or(same).filter(|_| !site.key_is_given) {
+            Arc::make_mut(&mut settings).key.clone_from(&pair.key);
         }
+        let found: Vec<&Pair> = [staged, direct, same].into_iter().flatten().collect();
         places.extend(found.iter().flat_map(|pair| pair.places.iter().cloned()));
         if settings.verify.is_empty() && !found.is_empty() {
-            Arc::make_mut(&mut settings).verify =
-                found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+            let settings = Arc::make_mut(&mut settings);
+            settings.verify = found.iter().flat_map(|pair| pair.asks.iter().cloned()).collect();
+            settings.verify_is_found = true;
         }
     }
     Site { settings, places, stage, discovered: false }
@@ -161,9 +168,11 @@ pub fn as_found(server: usize, line: usize, pair: &Pair) -> config::Site {
         server,
         certificate: pair.certificate.clone(),
         key: pair.key.clone(),
+        key_is_given: false,
         bindings: Vec::new(),
         bound: Vec::new(),
         verify: pair.asks.clone().into(),
+        verify_is_found: true,
         stage_as: None,
         report: true,
     }
@@ -256,6 +265,28 @@ mod tests {
 
     #[test]
     #[cfg_attr(windows, ignore = "its paths are Unix's")]
+    fn a_site_without_key_takes_it_from_discovery() {
+        let config = config(
+            "[server.nginx]\ndiscover = true\nstage = \"/live\"\n\
+             [[site]]\nid = 7\ncertificate = \"/a.pem\"\n\
+             [[site]]\ncertificate = \"/b.pem\"\nkey = \"/own.key\"\n\
+             [[site]]\ncertificate = \"/c.pem\"\nverify = [\"h:1\"]\n\
+             [[site]]\ncertificate = \"/src/d.pem\"\nstage_as = \"d\"\n\
+             [[site]]\ncertificate = \"/unknown.pem\"\n",
+        );
+        let elsewhere = Pair { key: KeyAt::Elsewhere("engine:pkcs11:c".to_owned()), ..pair("/c.pem", 3) };
+        let all = vec![pair("/a.pem", 1), pair("/b.pem", 2), elsewhere, pair("/live/d/fullchain.pem", 4)];
+        let sites = draw(&config, &[found(all)]).sites;
+        let keys: Vec<KeyAt> = sites.into_iter().map(|site| site.settings.key.clone()).collect();
+        let file = |path: &str| KeyAt::File(path.into());
+        let engine = KeyAt::Elsewhere("engine:pkcs11:c".to_owned());
+        let expected =
+            [file("/a.pem.key"), file("/own.key"), engine, file("/src/d.pem"), file("/unknown.pem")];
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn a_published_copy_leads_back_to_its_site() {
         let config = config(
             "[server.nginx]\ndiscover = true\nstage = \"/live\"\n\
@@ -277,6 +308,7 @@ mod tests {
         let config = config(&format!("[server.nginx]\ndiscover = true\n[[site]]\ncertificate = {real:?}\n"));
         let sites = draw(&config, &[found(vec![pair(link.to_str().unwrap(), 5)])]).sites;
         assert_eq!((sites.len(), sites[0].settings.verify.len()), (1, 1));
+        assert_eq!(sites[0].settings.key, KeyAt::File(format!("{}.key", link.display()).into()));
     }
 
     /// A look at every path for each of the others would take minutes.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::agent::Accepting;
 use crate::certificate::{Fingerprint, Leaf, Material, Thumbprint};
-use crate::config::{self, Binding, Kind, Reload};
+use crate::config::{self, Ask, Binding, Kind, Reload};
 use crate::discover;
 use crate::problem::Problem;
 pub use iis::{Claimant, same_names};
@@ -251,6 +251,15 @@ impl Server {
         match &self.program {
             Program::Nginx(nginx) => nginx.upgrading(),
             Program::Command(_) | Program::Iis(_) => None,
+        }
+    }
+
+    /// Of endpoints that its configuration names, why each is not asked now: the address is not of the network that the
+    /// server listens in, and another host may answer there. Blocking, for a few reads below `/proc`.
+    pub fn not_here(&self, asks: &[Ask]) -> Vec<Option<Problem>> {
+        match &self.program {
+            Program::Nginx(nginx) => nginx.not_here(asks),
+            Program::Command(_) | Program::Iis(_) => asks.iter().map(|_| None).collect(),
         }
     }
 

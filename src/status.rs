@@ -12,7 +12,7 @@ use crate::agent::Seen;
 use crate::certificate::{Fingerprint, Leaf};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
-use crate::problem::Problem;
+use crate::problem::{NOT_ON_THIS_HOST, Problem};
 pub use outward::NOT_WHOLE;
 pub use summary::summary;
 
@@ -368,10 +368,15 @@ impl Portal {
 }
 
 impl Site {
+    /// Whether this host has none of its addresses: another node serves it.
+    fn is_elsewhere(&self) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.code == NOT_ON_THIS_HOST)
+    }
+
     /// Whether anything about it wants an eye: a problem, or a report that was not taken.
     pub fn is_well(&self) -> bool {
-        self.problem.is_none()
-            && matches!(self.state.as_str(), "current" | "reloading" | "verifying")
+        (self.is_elsewhere()
+            || self.problem.is_none() && matches!(self.state.as_str(), "current" | "reloading" | "verifying"))
             && self.report.state != "held"
             && self.report.error.is_none()
     }
@@ -389,7 +394,8 @@ impl Status {
     /// Whether all is well and nothing is under way any more, but what is put off because the configuration spares
     /// the server.
     pub fn is_settled(&self) -> bool {
-        let rests = |site: &Site| site.state == "current" || self.put_off(site).is_some();
+        let rests =
+            |site: &Site| site.state == "current" || site.is_elsewhere() || self.put_off(site).is_some();
         self.is_well() && self.sites.iter().all(rests)
     }
 

@@ -47,6 +47,8 @@ mod metrics;
 mod network;
 #[path = "proofs/nginx.rs"]
 mod nginx;
+#[path = "proofs/nodes.rs"]
+mod nodes;
 #[path = "proofs/outward.rs"]
 mod outward;
 #[path = "proofs/refusals.rs"]
@@ -57,6 +59,8 @@ mod renewal;
 mod secrets;
 #[path = "proofs/service.rs"]
 mod service;
+#[path = "proofs/silent.rs"]
+mod silent;
 #[path = "proofs/threads.rs"]
 mod threads;
 #[path = "proofs/way.rs"]

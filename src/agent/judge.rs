@@ -14,6 +14,8 @@ pub enum Wire {
     Partly(Problem),
     /// Nobody who answered serves it, and somebody did not answer.
     Unreachable(Problem),
+    /// Nothing was asked: this host has none of the addresses.
+    NotHere(Problem),
     /// Only certificates of other sites are served.
     Foreign(Problem),
 }
@@ -23,6 +25,7 @@ pub enum Wire {
 pub fn judge(disk: &Seen, recorded: Option<&Recorded>, sightings: &[Sighting]) -> Wire {
     let leaf = &disk.bundle.leaf;
     let (mut served, mut stale, mut unreachable, mut foreign) = (false, None, None, None);
+    let mut not_here = None;
     for sighting in sightings {
         match &sighting.outcome {
             Ok(seen) if seen.fingerprint == leaf.fingerprint => served = true,
@@ -35,10 +38,16 @@ pub fn judge(disk: &Seen, recorded: Option<&Recorded>, sightings: &[Sighting]) -
             Err(Unseen::Unreachable(problem)) => {
                 unreachable.get_or_insert_with(|| problem.clone());
             }
+            Err(Unseen::NotHere(problem)) => {
+                not_here.get_or_insert_with(|| problem.clone());
+            }
             Err(Unseen::Refused(problem)) => {
                 foreign.get_or_insert_with(|| problem.clone());
             }
         }
+    }
+    if let (None, None, false, None, Some(problem)) = (&stale, &unreachable, served, &foreign, not_here) {
+        return Wire::NotHere(problem);
     }
     match (stale, unreachable, served, foreign) {
         (Some(problem), ..) => Wire::Stale(problem),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::problem::Problem;
+use crate::problem::{NOT_ON_THIS_HOST, Problem};
 use crate::status::{Renewal, Report, Server, Site, SiteProblem, Status};
 
 /// How something stands.
@@ -119,6 +119,8 @@ fn of_server(server: &Server, status: &Status) -> Finding {
 fn of_site(site: &Site, ledger_is_read: bool) -> [Finding; 2] {
     let at_rest = site.state == "current";
     let itself = match &site.problem {
+        // Neither wrong nor well.
+        Some(problem) if problem.code == NOT_ON_THIS_HOST => Standing::Unknown,
         Some(problem) => Standing::of(problem),
         None if at_rest => Standing::Well,
         None => Standing::Unknown,

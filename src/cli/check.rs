@@ -24,7 +24,7 @@ use crate::inspect::Place;
 use crate::ledger::{Entry, Ledger, Purpose, RENEWED_ELSEWHERE, Refusal};
 use crate::platform;
 use crate::portal;
-use crate::problem::{Problem, printable};
+use crate::problem::{NOT_ON_THIS_HOST, Problem, printable};
 use crate::roster;
 use crate::server::Server;
 use crate::status::{Renewal, Report, Status};
@@ -253,7 +253,7 @@ impl Findings<'_> {
         let sites: Vec<Arc<config::Site>> =
             self.census.sites.iter().map(|site| Arc::clone(&site.settings)).collect();
         let asked: Vec<_> = sites.iter().map(Arc::as_ref).collect();
-        let findings = survey::look(&asked).await;
+        let findings = survey::look(&self.census.servers, &asked).await;
         self.rivals(&findings);
         let (now, mut chains) = (Timestamp::now(), Chains::default());
         for (site, finding) in sites.iter().zip(findings) {
@@ -268,8 +268,12 @@ impl Findings<'_> {
                 }
             }
             let Ok(seen) = &finding.seen else { continue };
-            if let Some(problem) = finding.problem(None).or_else(|| finding.chain_problem(&mut chains, now)) {
-                self.add(site.line, problem);
+            match finding.problem(None).or_else(|| finding.chain_problem(&mut chains, now)) {
+                Some(problem) if problem.code == NOT_ON_THIS_HOST => {
+                    self.good.push(format!("not asked now: {}", problem.message));
+                }
+                Some(problem) => self.add(site.line, problem),
+                None => {}
             }
             self.leaves.push(seen.bundle.leaf.fingerprint);
         }

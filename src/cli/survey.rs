@@ -1,7 +1,7 @@
 //! How things are, seen without an agent: the disk, the wire and the ledger are asked here and now.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,9 +10,10 @@ use tokio::time::{sleep, timeout};
 
 use super::chains::Chains;
 use crate::agent::judge::{Wire, judge};
-use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting};
+use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
-use crate::config::{self, Config, Site};
+use crate::config::{self, Ask, Config, Site};
+use crate::daemon::asking::part;
 use crate::discover::Found;
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
@@ -34,14 +35,18 @@ pub(super) struct Census {
     pub(super) sites: Vec<roster::Site>,
     pub(super) found: Vec<Option<Found>>,
     pub(super) problems: Vec<Option<Problem>>,
+    /// Each as it was asked, so that it knows its processes.
+    pub(super) servers: Vec<Arc<Server>>,
 }
 
 /// Asks the servers what they have. One whose configuration is on a file system that hangs has a problem.
 pub(super) async fn census(config: &Config) -> Census {
     let mut found = Vec::new();
     let mut problems = Vec::new();
+    let mut servers = Vec::new();
     for configured in &config.servers {
-        let server = Server::new(configured);
+        let server = Arc::new(Server::new(configured));
+        servers.push(Arc::clone(&server));
         let answer = match configured.discovers() {
             true => {
                 Some(within(move || server.discover()).await.unwrap_or_else(|| Err(hangs(&configured.name))))
@@ -61,9 +66,9 @@ pub(super) async fn census(config: &Config) -> Census {
     let Some(roster) = roster else {
         let problem = problems.iter_mut().find(|problem| problem.is_none());
         problem.into_iter().for_each(|problem| *problem = Some(hangs("certhook")));
-        return Census { sites: Vec::new(), found, problems };
+        return Census { sites: Vec::new(), found, problems, servers };
     };
-    Census { sites: roster.sites, found, problems }
+    Census { sites: roster.sites, found, problems, servers }
 }
 
 /// Does blocking work; `None` if it takes longer than a person waits. What hangs is left behind.
@@ -104,7 +109,8 @@ impl Finding {
                 Wire::Stale(problem)
                 | Wire::Partly(problem)
                 | Wire::Unreachable(problem)
-                | Wire::Foreign(problem) => Some(problem),
+                | Wire::Foreign(problem)
+                | Wire::NotHere(problem) => Some(problem),
             },
         }
     }
@@ -126,10 +132,16 @@ fn not_read(site: &Site) -> Incomplete {
 }
 
 /// Looks at the disk, and at the wire for what is whole there; in the order of `sites`.
-pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
+pub(super) async fn look(servers: &[Arc<Server>], sites: &[&Site]) -> Vec<Finding> {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
-    let looking: Vec<_> =
-        sites.iter().map(|site| tokio::spawn(one((*site).clone(), Arc::clone(&permits)))).collect();
+    let silent = Arc::new(Silent::default());
+    let looking: Vec<_> = sites
+        .iter()
+        .map(|site| {
+            let server = Arc::clone(&servers[site.server]);
+            tokio::spawn(one(server, (*site).clone(), Arc::clone(&permits), Arc::clone(&silent)))
+        })
+        .collect();
     let mut found = Vec::new();
     for look in looking {
         if let Ok(finding) = look.await {
@@ -140,7 +152,7 @@ pub(super) async fn look(sites: &[&Site]) -> Vec<Finding> {
 }
 
 /// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
-async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
+async fn one(server: Arc<Server>, site: Site, permits: Arc<Semaphore>, silent: Arc<Silent>) -> Finding {
     let _permit = permits.acquire_owned().await;
     let place = Place::of(&site);
     let seen =
@@ -148,26 +160,89 @@ async fn one(site: Site, permits: Arc<Semaphore>) -> Finding {
     let Ok(set) = &seen else {
         return Finding { seen, sightings: Vec::new(), chains: Vec::new() };
     };
-    let (mut sightings, mut chains) = shown(&site, set).await;
+    let (mut sightings, mut chains) = shown(&server, &site, set, &silent).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
         sleep(ACCEPTED).await;
-        (sightings, chains) = shown(&site, set).await;
+        (sightings, chains) = shown(&server, &site, set, &silent).await;
     }
     Finding { seen, sightings, chains }
 }
 
-async fn shown(site: &Site, set: &Seen) -> (Vec<Sighting>, Vec<Option<Arc<ServedChain>>>) {
+type Sightings = (Vec<Sighting>, Vec<Option<Arc<ServedChain>>>);
+
+/// As the agent asks: of endpoints that the server's configuration names only those that this host has.
+async fn shown(server: &Arc<Server>, site: &Site, set: &Seen, silent: &Silent) -> Sightings {
     let leaf = &set.bundle.leaf;
-    let shown = probe::look(&probe::asks(site, leaf), leaf, PATIENCE).await;
-    shown.into_iter().map(|shown| (shown.sighting, shown.chain)).unzip()
+    let (asks, mut unasked) = silent.part(probe::asks(site, leaf));
+    let asks = if site.verify_is_found {
+        let (here, not_here) = part(server, asks).await;
+        unasked.extend(not_here);
+        here
+    } else {
+        asks
+    };
+    let mut shown = probe::look(&asks, leaf, PATIENCE).await;
+    if site.verify_is_found {
+        let (_, moved) = part(server, asks).await;
+        shown.retain(|shown| moved.iter().all(|moved| moved.endpoint != shown.sighting.endpoint));
+        unasked.extend(moved);
+    }
+    let (mut sightings, mut chains): Sightings =
+        shown.into_iter().map(|shown| (shown.sighting, shown.chain)).unzip();
+    silent.note(&sightings);
+    chains.extend(unasked.iter().map(|_| None));
+    sightings.extend(unasked);
+    (sightings, chains)
+}
+
+/// After so many sites an endpoint that answered none of them is not asked for the others: an address that swallows
+/// packets costs [`PATIENCE`] each time.
+const SILENT_AFTER: usize = 3;
+
+/// The endpoints that gave no answer, for how many sites, and why; `None` for one that answered.
+#[derive(Default)]
+struct Silent(Mutex<HashMap<String, Option<(usize, Problem)>>>);
+
+impl Silent {
+    /// The asks that are worth it, and a sighting for each of the others.
+    fn part(&self, asks: Vec<Ask>) -> (Vec<Ask>, Vec<Sighting>) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut worth, mut unasked) = (Vec::new(), Vec::new());
+        for ask in asks {
+            let endpoint = ask.endpoint.to_string();
+            match known.get(&endpoint) {
+                Some(Some((count, problem))) if *count >= SILENT_AFTER => unasked.push(Sighting {
+                    endpoint,
+                    host: ask.hosts.into_iter().next().unwrap_or_default(),
+                    outcome: Err(Unseen::Unreachable(problem.clone())),
+                }),
+                _ => worth.push(ask),
+            }
+        }
+        (worth, unasked)
+    }
+
+    fn note(&self, sightings: &[Sighting]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for Sighting { endpoint, outcome, .. } in sightings {
+            match outcome {
+                Err(Unseen::Unreachable(problem)) => {
+                    let times = known.entry(endpoint.clone()).or_insert_with(|| Some((0, problem.clone())));
+                    times.iter_mut().for_each(|(count, _)| *count += 1);
+                }
+                Err(Unseen::NotHere(_)) => {}
+                Ok(_) | Err(Unseen::Refused(_)) => drop(known.insert(endpoint.clone(), None)),
+            }
+        }
+    }
 }
 
 /// A status without an agent. A ledger that cannot be used is told of, and done without.
 pub(super) async fn status(config: &Config) -> Status {
-    let Census { sites, problems, .. } = census(config).await;
+    let Census { sites, problems, servers, .. } = census(config).await;
     let down = down(config).await;
     let settings: Vec<&Site> = sites.iter().map(|site| &*site.settings).collect();
-    let findings = look(&settings).await;
+    let findings = look(&servers, &settings).await;
     let now = Timestamp::now();
     let read = || {
         let ledger = Ledger::open_existing(&config.state_dir)?;

@@ -33,7 +33,8 @@ struct Verdict {
     name: String,
     certificate: String,
     server: String,
-    ok: bool,
+    /// Unknown where this host has none of the site's addresses.
+    ok: Option<bool>,
     on_disk: Option<OnDisk>,
     wire: Vec<OnWire>,
     problem: Option<Problem>,
@@ -61,6 +62,9 @@ struct OnWire {
     chain_problem: Option<&'static str>,
     matches: bool,
     error: Option<String>,
+    /// It was not asked: this host does not have the address.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    not_here: bool,
 }
 
 pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
@@ -71,7 +75,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     // What was recorded tells an older certificate from another site's; without it the names do.
     let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
     let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
-    let findings = survey::look(&asked).await;
+    let findings = survey::look(&census.servers, &asked).await;
     let now = Timestamp::now();
     let mut chains = Chains::default();
     let mut verdicts: Vec<Verdict> = sites
@@ -80,7 +84,10 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .map(|(site, finding)| {
             let known = recorded.get(&*site.key());
             let of_chain = finding.chain_problem(&mut chains, now);
-            let ok = finding.wire(known) == Some(Wire::Served) && of_chain.is_none();
+            let ok = match finding.wire(known) {
+                Some(Wire::NotHere(_)) => None,
+                wire => Some(wire == Some(Wire::Served) && of_chain.is_none()),
+            };
             let problem = finding.problem(known).or(of_chain);
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
@@ -106,7 +113,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         super::complain("there is no certificate to verify; see certhook discover");
     }
     let followed = !verdicts.is_empty() && census.problems.iter().all(Option::is_none);
-    let well = followed && verdicts.iter().all(|verdict| verdict.ok);
+    let well = followed && verdicts.iter().all(|verdict| verdict.ok != Some(false));
     if arguments.json {
         say_json(&verdicts);
     } else {
@@ -135,7 +142,7 @@ fn verdict(config: &Config, site: &Site, finding: &Finding, chains: &mut Chains,
         name: status::display_name(site, leaf),
         certificate: site.certificate.display().to_string(),
         server: config.servers[site.server].name.clone(),
-        ok: false,
+        ok: Some(false),
         on_disk: leaf.map(|leaf| OnDisk {
             fingerprint: leaf.fingerprint.to_string(),
             not_after: leaf.not_after,
@@ -169,8 +176,11 @@ fn on_wire(sighting: &Sighting, disk: Option<&Leaf>, chain: Option<&ChainState>,
         },
         matches: leaf.zip(disk).is_some_and(|(leaf, disk)| leaf.fingerprint == disk.fingerprint),
         error: sighting.outcome.as_ref().err().map(|unseen| match unseen {
-            Unseen::Unreachable(problem) | Unseen::Refused(problem) => problem.message.clone(),
+            Unseen::Unreachable(problem) | Unseen::Refused(problem) | Unseen::NotHere(problem) => {
+                problem.message.clone()
+            }
         }),
+        not_here: matches!(sighting.outcome, Err(Unseen::NotHere(_))),
     }
 }
 
@@ -201,7 +211,8 @@ fn text(verdicts: &[Verdict]) -> String {
         rows.extend(of_site(verdict));
         if let Some(problem) = &verdict.problem {
             notes.push(format!(
-                "! {}: {}\n  {}",
+                "{} {}: {}\n  {}",
+                if verdict.ok.is_none() { "-" } else { "!" },
                 printable(&verdict.name, 120),
                 printable(&problem.message, 500),
                 printable(&problem.remedy, 500)
@@ -248,6 +259,7 @@ impl OnWire {
             && self.matches == other.matches
             && self.chain_complete == other.chain_complete
             && self.chain_problem == other.chain_problem
+            && self.not_here == other.not_here
     }
 }
 
@@ -269,7 +281,7 @@ fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize)
         (None, None) => none(),
     };
     [
-        if seen.is_some_and(|seen| seen.matches) { "" } else { "!" }.to_owned(),
+        if seen.is_some_and(|seen| seen.matches || seen.not_here) { "" } else { "!" }.to_owned(),
         printable(&verdict.name, 120),
         seen.map_or_else(none, |seen| match seen.host.as_str() {
             "" => and_more("(none)", hosts),
@@ -278,7 +290,10 @@ fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize)
         seen.map_or_else(none, |seen| and_more(&printable(&seen.endpoint, 120), listeners)),
         key,
         disk.map_or_else(none, |disk| short(&disk.fingerprint)),
-        fingerprint.map_or_else(none, short),
+        match seen.is_some_and(|seen| seen.not_here) {
+            true => "not here".to_owned(),
+            false => fingerprint.map_or_else(none, short),
+        },
         ends.map_or_else(none, |at| at.strftime("%Y-%m-%d").to_string()),
         days.map_or_else(none, |days| if days < 0 { "expired".to_owned() } else { days.to_string() }),
         match (fingerprint, seen.and_then(|seen| seen.chain_complete)) {

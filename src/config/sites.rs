@@ -19,6 +19,7 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         None => only_server(file, servers, line),
     };
     let kind = server.map(|server| &servers.sound[server].kind);
+    let key_is_given = section.has("key") || section.has("pfx");
     let files = files(file, &mut section, kind);
     let bindings_given = section.has("bindings");
     let bindings =
@@ -53,10 +54,12 @@ pub(super) fn site(file: &File<'_>, servers: &Servers, mut section: Section<'_, 
         name: name.map(|at| at.value),
         id: id.map(|at| at.value),
         verify: verify?.into(),
+        verify_is_found: false,
         stage_as,
         server: server?,
         certificate,
         key,
+        key_is_given,
         bindings: bindings.unwrap_or_default(),
         bound: Vec::new(),
         report,

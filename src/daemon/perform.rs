@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::asking;
 use super::follow::News;
 use super::hanging::ended_or_hangs;
 use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
 use crate::agent::{self, Action, Cause, Event, NOT_READ, Seen, SiteId, State};
 use crate::courier::Order;
+use crate::crash;
 use crate::inspect::{Place, inspect};
 use crate::ledger::Entry;
 use crate::problem::Problem;
 use crate::stage::Stage;
 use crate::watch::Topic;
-use crate::{crash, probe};
 
 /// A read that takes longer hangs (a dead network file system); it holds up nobody else then.
 const HANGS: Duration = Duration::from_secs(2);
@@ -180,12 +181,12 @@ impl Daemon {
         let (results, ended) = (self.result_sender.clone(), self.servers.news());
         let disk = self.agent.site(id).and_then(agent::Site::disk);
         let asking = disk.zip(self.sites.get(&id)).map(|(seen, site)| {
-            let (leaf, site) = (Arc::clone(&seen.bundle.leaf), &site.roster.settings);
-            let asks = probe::asks(site, &leaf);
+            let (leaf, site) = (Arc::clone(&seen.bundle.leaf), Arc::clone(&site.roster.settings));
+            let server = self.servers.get(agent::ServerId(site.server));
             let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
             let apart = self.apart.clone();
             async move {
-                let sightings = probe::sightings(apart.as_ref(), asks, &leaf, patience).await;
+                let sightings = asking::ask(server, site, apart, &leaf, patience).await;
                 let _ = results.send(Event::Probed(id, sightings));
             }
         });

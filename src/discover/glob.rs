@@ -1,5 +1,6 @@
-//! File names by pattern, as glob(3) finds them: `*`, `?`, `[…]`, `[!…]`, `\`; sorted; a leading dot is matched
-//! by a dot alone. On Windows `\` separates, and nothing escapes.
+//! File names by pattern, as glob(3) finds them: `*`, `?`, `[…]` with its classes, `[!…]`, `\`; sorted; a leading dot is
+//! matched by a dot alone, and `.` and `..` are names too; a `/` at the end asks for directories. On Windows `\`
+//! separates, and nothing escapes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -130,7 +131,9 @@ impl Globber {
                     continue;
                 }
                 let names = self.names(&path)?;
-                for name in names.iter() {
+                let own = [OsString::from("."), OsString::from("..")];
+                let own = own.iter().filter(|_| part.starts_with(['.', '\\']) && path.is_dir());
+                for name in names.iter().chain(own) {
                     self.budget.step()?;
                     if matches(part.as_bytes(), name.as_encoded_bytes(), !WINDOWS) {
                         next.push(path.join(name));
@@ -142,6 +145,11 @@ impl Globber {
             if paths.is_empty() {
                 self.note_missing(pattern);
             }
+        }
+        if pattern.ends_with('/') {
+            paths.retain(|path| path.is_dir());
+            // As glob(3) returns them.
+            paths.iter_mut().for_each(|path| path.push(""));
         }
         paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
         let paths = Rc::new(paths);
@@ -250,30 +258,84 @@ fn one(pattern: &[u8], byte: u8, escapes: bool) -> Option<usize> {
     }
 }
 
-/// The length of a `[…]`, and whether the byte is in it.
+/// The length of a `[…]`, and whether the byte is in it. A set with an unknown class holds nothing.
 fn set(pattern: &[u8], byte: u8, escapes: bool) -> Option<(usize, bool)> {
     let mut at = 1;
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     at += usize::from(negated);
     let first = at;
-    let mut fits = false;
+    let (mut fits, mut unknown) = (false, false);
     loop {
-        let low = match (*pattern.get(at)?, pattern.get(at + 1)) {
-            (b']', _) if at > first => return Some((at + 1, fits != negated)),
-            (b'\\', Some(&escaped)) if escapes => {
-                at += 1;
-                escaped
+        let rest = &pattern[at..];
+        if rest.first()? == &b']' && at > first {
+            return Some((at + 1, !unknown && fits != negated));
+        }
+        if let Some((name, length)) = inner(rest, b':') {
+            at += length;
+            match is_of_class(name, byte) {
+                Some(is_in) => fits |= is_in,
+                None => unknown = true,
             }
-            (low, _) => low,
-        };
-        at += 1;
+            continue;
+        }
+        if let Some((name, length)) = inner(rest, b'=') {
+            at += length;
+            unknown |= name.len() != 1;
+            fits |= name == [byte];
+            continue;
+        }
+        let (low, length) = member(rest, escapes)?;
+        at += length;
         let high = match (pattern.get(at), pattern.get(at + 1)) {
-            (Some(b'-'), Some(&high)) if high != b']' => {
-                at += 2;
+            (Some(b'-'), Some(&after)) if after != b']' => {
+                let (high, length) = member(&pattern[at + 1..], escapes)?;
+                at += 1 + length;
                 high
             }
             _ => low,
         };
-        fits |= (low..=high).contains(&byte);
+        match (low, high) {
+            (Some(low), Some(high)) => fits |= (low..=high).contains(&byte),
+            _ => unknown = true,
+        }
     }
+}
+
+/// One byte of a set, as it is, escaped or as `[.x.]`, and the length of that; no byte where it stands for several.
+fn member(text: &[u8], escapes: bool) -> Option<(Option<u8>, usize)> {
+    if let Some((name, length)) = inner(text, b'.') {
+        let byte = if let [byte] = name { Some(*byte) } else { None };
+        return Some((byte, length));
+    }
+    match text {
+        [b'\\', escaped, ..] if escapes => Some((Some(*escaped), 2)),
+        [byte, ..] => Some((Some(*byte), 1)),
+        [] => None,
+    }
+}
+
+/// What stands between `[:` and `:]`, with `mark` for the colon, and the length of all of it.
+fn inner(text: &[u8], mark: u8) -> Option<(&[u8], usize)> {
+    let rest = text.strip_prefix(&[b'[', mark])?;
+    let end = rest.windows(2).position(|pair| pair == [mark, b']'])?;
+    Some((&rest[..end], end + 4))
+}
+
+/// Whether a byte is of a class, as the C locale has it; `None` for a class that does not exist.
+pub(super) fn is_of_class(name: &[u8], byte: u8) -> Option<bool> {
+    Some(match name {
+        b"alnum" => byte.is_ascii_alphanumeric(),
+        b"alpha" => byte.is_ascii_alphabetic(),
+        b"blank" => matches!(byte, b' ' | b'\t'),
+        b"cntrl" => byte.is_ascii_control(),
+        b"digit" => byte.is_ascii_digit(),
+        b"graph" => byte.is_ascii_graphic(),
+        b"lower" => byte.is_ascii_lowercase(),
+        b"print" => byte == b' ' || byte.is_ascii_graphic(),
+        b"punct" => byte.is_ascii_punctuation(),
+        b"space" => byte.is_ascii_whitespace() || byte == 0x0b,
+        b"upper" => byte.is_ascii_uppercase(),
+        b"xdigit" => byte.is_ascii_hexdigit(),
+        _ => return None,
+    })
 }

@@ -1,11 +1,12 @@
 //! The directives that matter, by the level that they stand on: what is inherited, and the servers.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::lexer::Fault;
 use super::listen::{self, Listen, Resolver};
 use super::opened::Drafts;
-use super::reader::At;
+use super::reader::{At, refused};
 use super::{Found, Log, Place};
 use crate::problem::{Problem, printable};
 
@@ -41,6 +42,10 @@ pub(super) struct Levels {
     pub outer: [Tls; 3],
     pub servers: Vec<Server>,
     pub opened: Drafts,
+    /// `ssl_ntls` stands somewhere: a program that knows it takes two arguments of `ssl_certificate`.
+    knows_ntls: bool,
+    /// The first directive with two, and its end.
+    double: Option<(Rc<Path>, usize, String)>,
     folder: PathBuf,
     prefix: PathBuf,
     resolver: Resolver,
@@ -51,6 +56,10 @@ pub(super) struct Levels {
 pub(super) struct Tls {
     pub certificates: Vec<Value>,
     pub keys: Vec<Value>,
+    /// `ssl_conf_command`, by the command's name in lower case.
+    pub commands: Vec<(String, Value)>,
+    /// `ssl_certificate` with a file for signatures and one for encryption, as Angie's `ssl_ntls` wants it.
+    pub doubles: Vec<Value>,
     /// `ssl on`, of nginx before 1.25.1.
     pub on: Option<bool>,
     pub reject: Option<bool>,
@@ -80,7 +89,17 @@ pub(super) struct Server {
 impl Levels {
     pub fn new(folder: PathBuf, prefix: PathBuf) -> Self {
         let (outer, opened, resolver) = Default::default();
-        Self { found: Found::default(), outer, servers: Vec::new(), opened, folder, prefix, resolver }
+        Self {
+            found: Found::default(),
+            outer,
+            servers: Vec::new(),
+            opened,
+            knows_ntls: false,
+            double: None,
+            folder,
+            prefix,
+            resolver,
+        }
     }
 
     /// Keeps the first.
@@ -96,13 +115,14 @@ impl Levels {
     /// What a server has, its own or inherited; each setting by itself, as nginx merges them.
     pub fn tls(&self, server: &Server) -> Tls {
         let (own, outer) = (&server.tls, &self.outer[server.kind as usize]);
-        let values = |own: &Vec<Value>, outer: &Vec<Value>| match own.is_empty() {
-            true => outer.clone(),
-            false => own.clone(),
-        };
+        fn values<T: Clone>(own: &[T], outer: &[T]) -> Vec<T> {
+            if own.is_empty() { outer.to_vec() } else { own.to_vec() }
+        }
         Tls {
             certificates: values(&own.certificates, &outer.certificates),
             keys: values(&own.keys, &outer.keys),
+            commands: values(&own.commands, &outer.commands),
+            doubles: values(&own.doubles, &outer.doubles),
             on: own.on.or(outer.on),
             reject: own.reject.or(outer.reject),
             starttls: own.starttls.or(outer.starttls),
@@ -166,7 +186,19 @@ impl Levels {
             _ => {}
         }
         let arguments = match (name, words) {
-            ("listen" | "server_name", [_, _, ..]) | (_, [_, _]) => &words[1..],
+            ("ssl_conf_command", [_, _, _]) | ("listen" | "server_name", [_, _, ..]) => &words[1..],
+            ("ssl_conf_command", _) => {
+                return Err(at.fault(format!("invalid number of arguments in \"{name}\" directive")));
+            }
+            ("ssl_certificate" | "ssl_certificate_key", [_, _, _]) => {
+                self.double.get_or_insert_with(|| (Rc::clone(&at.file), at.end, name.to_owned()));
+                let text = words[1..].join(" ");
+                let tls = self.level(block).filter(|_| name == "ssl_certificate");
+                tls.into_iter()
+                    .for_each(|tls| tls.doubles.push(Value { text: text.clone(), place: at.place() }));
+                return Ok(());
+            }
+            (_, [_, _]) => &words[1..],
             _ => return Err(at.fault(format!("invalid number of arguments in \"{name}\" directive"))),
         };
         let value = || Value { text: arguments[0].clone(), place: at.place() };
@@ -188,8 +220,13 @@ impl Levels {
                 _ => {}
             }
         }
+        self.knows_ntls |= name == "ssl_ntls";
         let Some(tls) = self.level(block) else { return Ok(()) };
         match name {
+            "ssl_conf_command" => {
+                let value = Value { text: arguments[1].clone(), place: at.place() };
+                tls.commands.push((arguments[0].to_ascii_lowercase(), value));
+            }
             "ssl_certificate" => tls.certificates.push(value()),
             "ssl_certificate_key" => tls.keys.push(value()),
             "ssl" => tls.on = Some(on),
@@ -199,6 +236,14 @@ impl Levels {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Checks what can be judged only when all is read.
+    pub fn finish(&mut self) {
+        if let Some((file, line, name)) = self.double.take().filter(|_| !self.knows_ntls) {
+            let what = format!("invalid number of arguments in \"{name}\" directive");
+            self.problem(|| refused(&what, Some((&file, line))));
+        }
     }
 
     /// A block of Lua.
@@ -252,6 +297,8 @@ fn is_simple(block: Block, name: &str) -> bool {
         "listen" | "server_name" => matches!(block, Block::Server(_)),
         "ssl_certificate"
         | "ssl_certificate_key"
+        | "ssl_conf_command"
+        | "ssl_ntls"
         | "ssl"
         | "ssl_reject_handshake"
         | "starttls"

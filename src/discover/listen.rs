@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Place;
 use super::levels::Kind;
 use super::lexer::Fault;
 use super::reader::At;
+use crate::files;
 use crate::problem::printable;
 
 /// One `listen`.
@@ -169,6 +171,67 @@ impl Resolver {
             }
         }
         self.spent += begun.elapsed();
+        let read = |path: &str| {
+            let content = files::read_beside_writers(Path::new(path), MAX_ADDRESSES).ok();
+            content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned())
+        };
+        let is_configured =
+            has_other_than_loopback(read("/proc/self/net/fib_trie"), read("/proc/self/net/if_inet6"));
+        keep_configured(&mut found, is_configured);
         Ok(found)
+    }
+}
+
+/// A host with thousands of addresses has less.
+const MAX_ADDRESSES: u64 = 4 << 20;
+
+/// Whether the host has an IPv4 and an IPv6 address beside loopback's.
+fn has_other_than_loopback(trie: Option<String>, inet6: Option<String>) -> (bool, bool) {
+    let trie = trie.unwrap_or_default();
+    let lines: Vec<&str> = trie.lines().map(str::trim).collect();
+    let is_other = |pair: &[&str]| {
+        pair[1] == "/32 host LOCAL" && pair[0].strip_prefix("|-- ").is_some_and(|leaf| leaf != "127.0.0.1")
+    };
+    let v6 = inet6.unwrap_or_default();
+    let is_other_v6 = |line: &str| {
+        let address = line.split(' ').next().and_then(|address| u128::from_str_radix(address, 16).ok());
+        address.is_some_and(|address| Ipv6Addr::from(address) != Ipv6Addr::LOCALHOST)
+    };
+    (lines.windows(2).any(is_other), v6.lines().any(is_other_v6))
+}
+
+/// Keeps the addresses of a name that nginx gets: it asks for those of the kinds that the host has (`AI_ADDRCONFIG`).
+fn keep_configured(addresses: &mut Vec<IpAddr>, (v4, v6): (bool, bool)) {
+    if v4 != v6 {
+        addresses.retain(|address| address.is_ipv4() == v4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_the_addresses_of_the_kinds_that_the_host_has() {
+        let trie = |leaf: &str| {
+            Some(format!("Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- {leaf}\n        /32 host LOCAL\n"))
+        };
+        let (lo4, lo6) =
+            (trie("127.0.0.1"), Some("00000000000000000000000000000001 01 80 10 80       lo\n".to_owned()));
+        let (eth4, eth6) =
+            (trie("10.0.0.1"), Some("fd000000000000000000000000000002 04 40 00 82     eth0\n".to_owned()));
+        let all: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        for (trie, inet6, expected) in [
+            (&lo4, &lo6, &all[..]),
+            (&eth4, &lo6, &all[..1]),
+            (&eth4, &None, &all[..1]),
+            (&lo4, &eth6, &all[1..]),
+            (&eth4, &eth6, &all[..]),
+            (&None, &None, &all[..]),
+        ] {
+            let mut found = all.to_vec();
+            keep_configured(&mut found, has_other_than_loopback(trie.clone(), inet6.clone()));
+            assert_eq!(found, expected);
+        }
     }
 }

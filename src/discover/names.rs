@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::regex::Regex;
+
 /// The label that stands for a wildcard's star in a handshake.
-const STAR: &str = "certhook-probe";
+pub(super) const STAR: &str = "certhook-probe";
 
 /// The names of one listener. The first server to claim a name has it.
 #[derive(Default)]
@@ -15,12 +17,15 @@ pub(super) struct Names {
     tail: HashMap<String, usize>,
     /// nginx notes `.d` here as `d`, and so refuses a later `d`.
     taken: HashSet<String>,
+    /// In nginx's order: the first that matches counts. `None` for one that is not understood.
+    regexes: Vec<(Option<Regex>, usize)>,
 }
 
 impl Names {
     /// A server's name; one that another has is ignored, as a whole.
     pub fn claim(&mut self, name: &str, server: usize) {
         if is_regex(name) {
+            self.regexes.push((Regex::parse(name), server));
             return;
         }
         if let Some(domain) = name.strip_prefix('.').filter(|domain| !domain.is_empty()) {
@@ -34,6 +39,18 @@ impl Names {
         } else if self.taken.insert(name.to_owned()) {
             self.exact.insert(name.to_owned(), server);
         }
+    }
+
+    /// A host name that one of the server's regular expressions matches and that no other server takes.
+    pub fn sample(&self, server: usize) -> Option<String> {
+        let samples =
+            self.regexes.iter().filter(|(_, of)| *of == server).filter_map(|(regex, _)| regex.as_ref());
+        let mut hosts = samples.flat_map(|regex| regex.samples()).filter(|host| is_askable(host));
+        hosts.find(|host| {
+            let first =
+                self.regexes.iter().find(|(regex, _)| regex.as_ref().is_none_or(|regex| regex.matches(host)));
+            self.owner(host).is_none() && first.is_some_and(|(_, of)| *of == server)
+        })
     }
 
     /// Whose name it is: an exact one, the longest that ends it, the longest that begins it.

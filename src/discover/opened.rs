@@ -32,8 +32,9 @@ impl Opened {
 
 /// Those that are relative to the configuration's directory, as nginx 1.31's modules open them. Files that are opened
 /// for each request, such as `auth_basic_user_file`, are not among them.
-const FILES: [&str; 39] = [
+const FILES: [&str; 40] = [
     "ssl_certificate",
+    "ssl_conf_command",
     "ssl_certificate_key",
     "ssl_client_certificate",
     "ssl_trusted_certificate",
@@ -104,7 +105,11 @@ impl Drafts {
             (None, None) => return,
         };
         // `js_import NAME from FILE`
-        let argument = if directive == "js_import" { arguments.last() } else { arguments.first() };
+        let argument = match directive {
+            "js_import" => arguments.last(),
+            "ssl_conf_command" => arguments.get(1).filter(|_| opens_a_file(&arguments[0])),
+            _ => arguments.first(),
+        };
         if let Some(argument) = argument.filter(|argument| is_file(directive, argument)) {
             self.add(&base.join(argument), directive, at, blocks);
         }
@@ -134,6 +139,12 @@ impl Drafts {
         });
         opened.collect()
     }
+}
+
+/// Whether a command of OpenSSL's has a file for its value.
+fn opens_a_file(command: &str) -> bool {
+    let files = ["Certificate", "PrivateKey", "ChainCAFile", "VerifyCAFile", "RequestCAFile", "ClientCAFile"];
+    files.iter().chain(&["DHParameters"]).any(|name| name.eq_ignore_ascii_case(command))
 }
 
 /// Whether an argument is the name of a file that is opened at once.

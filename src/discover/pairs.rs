@@ -18,10 +18,15 @@ pub(super) fn found(mut levels: Levels) -> Found {
     let listeners = Listeners::of(&levels);
     for (index, server) in levels.servers.iter().enumerate() {
         let tls = levels.tls(server);
+        for value in &tls.doubles {
+            let why = "a pair of certificates for NTLS, which certhook cannot ask for";
+            builder.leave_out(&value.place, &shown(&value.text), why);
+        }
         if tls.certificates.is_empty() {
             continue;
         }
-        let drafts = builder.name(&levels, server, &tls);
+        let mut drafts = builder.name(&levels, server, &tls);
+        drafts.extend(builder.name_commanded(&levels, &tls));
         builder.ask(&listeners, index, server, &tls, &drafts);
     }
     for outer in &levels.outer {
@@ -88,6 +93,9 @@ impl Builder {
             Some("it is loaded anew for each handshake: a variable stands among its server's certificates")
         } else if tls.reject == Some(true) {
             Some("its server rejects every handshake")
+        } else if commanded(tls, "certificate").next().is_some() {
+            // Of one kind of key the last one loaded counts, and the kinds are not known here.
+            Some("an ssl_conf_command of its server may replace it")
         } else {
             None
         };
@@ -114,6 +122,24 @@ impl Builder {
                 Some(why) => self.leave_out(&value.place, &what, why),
                 None => drafts.push(self.draft(levels, value, key)),
             }
+        }
+        drafts
+    }
+
+    /// The drafts of what `ssl_conf_command` loads. nginx takes it only beside an `ssl_certificate`.
+    fn name_commanded(&mut self, levels: &Levels, tls: &Tls) -> Vec<usize> {
+        if tls.reject == Some(true) || tls.lua == Some(true) {
+            return Vec::new();
+        }
+        let mut drafts = Vec::new();
+        let mut keys = commanded(tls, "privatekey");
+        for value in commanded(tls, "certificate") {
+            let Some(key) = keys.next() else {
+                let why = "no ssl_conf_command PrivateKey goes with this ssl_conf_command";
+                self.leave_out(&value.place, &shown(&value.text), why);
+                continue;
+            };
+            drafts.push(self.draft(levels, value, key));
         }
         drafts
     }
@@ -170,6 +196,9 @@ impl Builder {
             }
             let owned = candidates.iter().filter(|host| listener.names.owner(host) == Some(index));
             let mut hosts: Vec<String> = owned.cloned().collect();
+            if hosts.is_empty() && listener.default != index && regex.is_some() {
+                hosts.extend(listener.names.sample(index));
+            }
             if hosts.is_empty() && listener.default == index {
                 hosts.push(String::new());
             } else if hosts.is_empty() && regex.is_none() {
@@ -177,7 +206,7 @@ impl Builder {
                 continue;
             } else if hosts.is_empty() {
                 let what = format!("server_name {}", shown(regex.map_or("", String::as_str)));
-                let why = "a regular expression cannot be asked for: its certificate's own names are";
+                let why = "no name is known that it matches: its certificate's own names are asked for";
                 self.leave_out(&server.place, &what, why);
             }
             match listeners.way(listener) {
@@ -221,7 +250,7 @@ impl Builder {
                 places: draft.places,
             });
         }
-        found.left_out = self.left_out;
+        found.left_out.append(&mut self.left_out);
         found
     }
 }
@@ -254,6 +283,11 @@ fn mix(lists: &[Vec<String>]) -> Vec<String> {
         });
     }
     mixed
+}
+
+/// The values of an `ssl_conf_command`.
+fn commanded<'t>(tls: &'t Tls, command: &str) -> impl Iterator<Item = &'t Value> {
+    tls.commands.iter().filter(move |(name, _)| name == command).map(|(_, value)| value)
 }
 
 fn shown(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::glob::{Budget, GlobError, Globber, is_pattern};
 use super::levels::{Block, Levels};
 use super::lexer::{Fault, Lexer, Token};
-use super::{Instance, Place};
+use super::{Instance, LeftOut, Place};
 use crate::platform;
 use crate::problem::{Problem, printable};
 
@@ -47,6 +47,7 @@ pub(super) fn read_within(budget: Budget, instance: &Instance) -> Levels {
     }
     reader.open(&instance.config, None);
     reader.walk();
+    reader.levels.finish();
     reader.levels.found.folders = reader.globber.folders;
     reader.levels
 }
@@ -219,23 +220,40 @@ impl Reader {
             let what = format!("{} {endless}", shown(path));
             return self.levels.problem(|| refused(&what, from.map(|at| (&*at.file, at.end))));
         }
+        let is_data = matches!(self.blocks.last(), Some(Block::Data | Block::Geo));
         let bytes = match self.contents.get(path) {
             Some(bytes) => Rc::clone(bytes),
             None => {
                 self.globber.budget.begin();
                 match bytes_of(path) {
                     Ok(bytes) => Rc::clone(self.contents.entry(path.to_owned()).or_insert(bytes)),
+                    Err(Unread::Unable(why)) if is_data => return self.data_unread(path, from, &why),
                     Err(why) => return self.not_opened(path, from, why),
                 }
             }
         };
-        let Some(left) = self.left.checked_sub(bytes.len().max(LEAST_COUNTED)) else {
+        let left = self.left.checked_sub(bytes.len().max(LEAST_COUNTED));
+        if is_data && left.is_none() {
+            return self.data_unread(path, from, "is more than can be read (128 MB in all)");
+        }
+        let Some(left) = left else {
             self.files.clear();
             self.blocks.truncate(1);
             return self.unread("it includes more than can be read (128 MB)", from, TOO_MUCH);
         };
         self.left = left;
         self.push(path, bytes);
+    }
+
+    /// Notes a file of `geo`, `map` and the like that is not read: its lines are values, and no certificate is lost.
+    fn data_unread(&mut self, path: &Path, from: Option<&At>, why: &str) {
+        let Some(at) = from else { return };
+        let what = format!("include {}", shown(path));
+        let why = format!("it {why}; its lines are data and name no certificates");
+        let left_out = LeftOut { place: at.place(), what, why };
+        if !self.levels.found.left_out.contains(&left_out) {
+            self.levels.found.left_out.push(left_out);
+        }
     }
 
     /// Its time counts for the pattern that found it: bytes are counted of files that are read alone.
@@ -317,9 +335,16 @@ fn bytes_of(path: &Path) -> Result<Rc<[u8]>, Unread> {
         };
     }
     let mut bytes = Vec::new();
+    if metadata.len() > MOST_FILE {
+        return Err(too_large());
+    }
     file.take(MOST_FILE + 1).read_to_end(&mut bytes).map_err(unable)?;
     if bytes.len() as u64 > MOST_FILE {
-        return Err(Unread::Unable(format!("is larger than {} MB", MOST_FILE >> 20)));
+        return Err(too_large());
     }
     Ok(bytes.into())
+}
+
+fn too_large() -> Unread {
+    Unread::Unable(format!("is larger than {} MB", MOST_FILE >> 20))
 }

@@ -281,8 +281,14 @@ fn the_names_that_reach_a_server() {
     assert_eq!(names(&["*.d.test", ".d.test y", "d.test z"]), ["certhook-probe.d.test", "y", "z"]);
     // Something more specific has what would stand for the star.
     assert_eq!(names(&["*.d.test a", "certhook-probe.d.test"]), ["a", "certhook-probe.d.test"]);
-    // By its own names, which are not known here.
-    assert_eq!(names(&["a", "~^x\\d+$"]), ["a", ""]);
+    // The first expression that matches has a name that no other kind of name takes.
+    assert_eq!(names(&["a", "~^x\\d+$"]), ["a", "x0"]);
+    assert_eq!(
+        names(&["*.d.test d.test", "~^(www\\.)?(.+)\\.d\\.test$", "~^(?<n>.+)\\.test$", "~^c.*\\.test$"]),
+        ["d.test,certhook-probe.d.test", "", "certhook-probe.test", ""]
+    );
+    // By its own names, which are not known here; so is what an expression before it may take.
+    assert_eq!(names(&["a", "~^x(?=1)", "~^y$"]), ["a", "", ""]);
 }
 
 #[test]
@@ -294,7 +300,7 @@ fn what_cannot_be_a_site_is_said() {
         "listen 1 ssl; server_name d; ssl_certificate data:SECRET; ssl_certificate_key data:SECRET;",
         &server("e", "listen 1 ssl;"),
         &server("f", "listen 1 ssl; server_name f; ssl_certificate_by_lua_block { print('}') }"),
-        &server("g", "listen 1 ssl; server_name ~g;"),
+        &server("g", "listen 1 ssl; server_name ~(?=g)g;"),
     ]);
     let found = found(&text);
     assert_eq!(found.problem, None);
@@ -305,7 +311,7 @@ fn what_cannot_be_a_site_is_said() {
         ("it is loaded anew for each handshake", "c$ssl_server_name.crt"),
         ("its text stands in the configuration and in no file", "data:…"),
         ("a Lua program chooses the certificate at each handshake", "f.crt"),
-        ("a regular expression cannot be asked for", "server_name ~g"),
+        ("no name is known that it matches", "server_name ~(?=g)g"),
     ] {
         assert!(said.contains(&(expected.0.to_owned(), expected.1)), "{expected:?}: {said:?}");
     }

@@ -123,6 +123,7 @@ async fn code(endpoint: &Endpoint, pair: &Pair, patience: Duration) -> (&'static
         Ok((leaf, _)) => panic!("{leaf:?}"),
         Err(Unseen::Unreachable(problem)) => ("unreachable", problem),
         Err(Unseen::Refused(problem)) => ("refused", problem),
+        Err(Unseen::NotHere(problem)) => ("not here", problem),
     }
 }
 

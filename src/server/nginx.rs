@@ -13,6 +13,7 @@ mod instance;
 mod journal;
 mod life;
 mod log;
+mod namespaces;
 mod process;
 mod systemd;
 mod title;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use super::command::Command;
 use super::{Loaded, Refusal, Workers};
 use crate::agent::{Accepting, Worker};
-use crate::config::{self, Reload};
+use crate::config::{self, Ask, Reload};
 use crate::discover::{self, Found, Log, Opened};
 use crate::platform::{self, Signature};
 use crate::problem::{Problem, printable};
@@ -35,6 +36,7 @@ use attempt::Attempt;
 use blocked::Blocked;
 use build::Build;
 use find::Masters;
+use namespaces::{Files, Network};
 use process::{Child, Master, Trust, User};
 
 /// One nginx instance.
@@ -124,9 +126,15 @@ impl Nginx {
     /// What its configuration serves. Blocking.
     pub(super) fn discover(&self) -> Result<Found, Problem> {
         let known = || self.known.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut elsewhere = None;
         let instance = match self.find() {
             Ok(masters) => {
                 let instance = self.instance(Some(&masters.newest))?;
+                let files = Files::of(masters.newest.pid);
+                if self.found_by.config.is_none() && !files.are_shared(&instance.config) {
+                    return Err(instance::other_root(&masters.newest, &instance.config));
+                }
+                elsewhere = (!files.are_shared(&instance.config)).then_some((masters.newest, files));
                 *known() = Some(instance.clone());
                 instance
             }
@@ -137,7 +145,10 @@ impl Nginx {
             }
             Err(problem) => return Err(problem),
         };
-        let found = discover::nginx(&instance);
+        let mut found = discover::nginx(&instance);
+        if let Some((master, files)) = &elsewhere {
+            instance::keep_shared(&mut found, master, files, &instance.config)?;
+        }
         let files = found.files.iter().map(|path| (path.clone(), platform::signature(path)));
         let configuration = Configuration {
             logs: found.error_logs.clone(),
@@ -146,6 +157,14 @@ impl Nginx {
         };
         *self.known.configuration.lock().unwrap_or_else(PoisonError::into_inner) = Some(configuration);
         Ok(found)
+    }
+
+    /// Why an address that its configuration names is not asked now: it is not of the network that it listens in.
+    /// Blocking, for a few reads below `/proc`.
+    pub(super) fn not_here(&self, asks: &[Ask]) -> Vec<Option<Problem>> {
+        let pid = *self.known.master.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = Network::of(pid.filter(|pid| Master::of(*pid, self.trust()).is_some()));
+        asks.iter().map(|ask| instance::not_here(&network, &ask.endpoint)).collect()
     }
 
     /// Whether it ran when it was looked for last.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Loaded, Refusal, Workers};
-use crate::config::{self, Reload};
+use crate::config::{self, Ask, Reload};
 use crate::discover::Found;
 use crate::problem::Problem;
 
@@ -25,6 +25,10 @@ impl Nginx {
 
     pub(super) fn discover(&self) -> Result<Found, Problem> {
         Err(not_here())
+    }
+
+    pub(super) fn not_here(&self, asks: &[Ask]) -> Vec<Option<Problem>> {
+        asks.iter().map(|_| None).collect()
     }
 
     pub(super) fn is_blocked(&self) -> bool {

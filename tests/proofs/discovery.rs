@@ -3,6 +3,8 @@
 
 #[path = "discovery/made.rs"]
 mod made;
+#[path = "discovery/patterns.rs"]
+mod patterns;
 #[path = "discovery/shipped.rs"]
 mod shipped;
 

@@ -87,12 +87,15 @@ impl Agent {
             Wire::Partly(_) | Wire::Unreachable(_) if new && !tried => self.ready(now, id),
             // Who is silent shows nobody the old one.
             Wire::Partly(_) if new => self.shown(now, id),
+            // A set that was there before certhook is taken for loaded; any other one is loaded, seen or not.
+            Wire::NotHere(_) if new && !tried && (renewed || !site.untouched) => self.ready(now, id),
             // Of a set that is not new one odd handshake is no reason.
             Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),
             Wire::Stale(problem)
             | Wire::Partly(problem)
             | Wire::Unreachable(problem)
-            | Wire::Foreign(problem) => self.failed(now, id, problem),
+            | Wire::Foreign(problem)
+            | Wire::NotHere(problem) => self.failed(now, id, problem),
         }
     }
 
@@ -161,6 +164,8 @@ impl Agent {
         let problem = match wire {
             Wire::Served => return self.shown(now, id),
             Wire::Partly(_) if now >= until => return self.shown(now, id),
+            // Another handshake would not be made either.
+            Wire::NotHere(problem) => return self.failed(now, id, problem),
             Wire::Partly(problem)
             | Wire::Stale(problem)
             | Wire::Unreachable(problem)

@@ -190,6 +190,29 @@ fn nobody_answers_one_reload_and_then_only_questions() {
 }
 
 #[test]
+fn an_address_of_another_host_proves_nothing_and_a_renewal_is_loaded() {
+    let mut world = World::settled(1);
+    world.not_here = true;
+    world.write(0, 2);
+    world.run(SECOND * 120);
+    assert_eq!((world.reloads.len(), world.records().len()), (1, 0));
+    assert_eq!(world.told(0), [Some("not_on_this_host")]);
+    world.not_here = false;
+    world.run(SECOND * 301);
+    assert_eq!(world.records(), [(0, 2, How::Installed)]);
+    assert_eq!((world.reloads.len(), world.told(0)), (1, vec![Some("not_on_this_host"), None]));
+    // One address that is here is witness enough.
+    let not_here = |endpoint: &str| Sighting {
+        endpoint: endpoint.into(),
+        host: "site.test".into(),
+        outcome: Err(Unseen::NotHere(Problem::new("not_on_this_host", "it is not here", "nothing"))),
+    };
+    let disk = world.agent.site(SiteId(0)).unwrap().disk().unwrap();
+    let here = Sighting { outcome: Ok(Arc::clone(&disk.bundle.leaf)), ..not_here("127.0.0.1:443") };
+    assert_eq!(judge::judge(disk, None, &[not_here("10.0.0.1:443"), here]), judge::Wire::Served);
+}
+
+#[test]
 fn nobody_answers_for_a_known_one_and_nothing_is_reloaded() {
     let mut world = World::settled(1);
     world.reachable = false;

@@ -66,6 +66,8 @@ pub(super) struct World {
     pub(super) loads_each: bool,
     pub(super) reachable: bool,
     pub(super) one_is_silent: bool,
+    /// The host does not have the address.
+    pub(super) not_here: bool,
     pub(super) foreign: bool,
     pub(super) ledger_fails: bool,
     /// Reading never ends.
@@ -166,6 +168,7 @@ impl World {
             loads_each: false,
             reachable: true,
             one_is_silent: false,
+            not_here: false,
             foreign: false,
             ledger_fails: false,
             hangs: false,
@@ -392,7 +395,13 @@ impl World {
         Sighting {
             endpoint: "127.0.0.1:443".into(),
             host: "site.test".into(),
-            outcome: if self.reachable { Ok(leaf.into()) } else { Err(Unseen::Unreachable(problem)) },
+            outcome: match (self.reachable, self.not_here) {
+                (_, true) => {
+                    Err(Unseen::NotHere(Problem::new("not_on_this_host", "it is not here", "nothing")))
+                }
+                (true, false) => Ok(leaf.into()),
+                (false, false) => Err(Unseen::Unreachable(problem)),
+            },
         }
     }
 

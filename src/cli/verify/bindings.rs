@@ -73,7 +73,7 @@ async fn asked(
     });
     let problem = problem.or(of_chain);
     Verdict {
-        ok,
+        ok: Some(ok),
         on_disk: Some(OnDisk {
             fingerprint: leaf.fingerprint.to_string(),
             not_after: leaf.not_after,
@@ -99,7 +99,7 @@ fn nothing(server: &str, binding: &Binding) -> Verdict {
         name: binding.to_string(),
         certificate: String::new(),
         server: server.to_owned(),
-        ok: false,
+        ok: Some(false),
         on_disk: None,
         wire: Vec::new(),
         problem: None,

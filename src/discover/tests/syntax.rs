@@ -183,6 +183,59 @@ fn bounds() {
     assert!(files.found().problem.unwrap().message.contains("not a regular file"));
 }
 
+/// A geo database is larger than any configuration, and no certificate is named there.
+#[test]
+fn data_too_large_to_read_are_left_out_and_the_rest_is_read() {
+    let text = "http { geo $a { include geo/*.conf; include geo/big.conf; } map $a $b { include big.map; }\n\
+                map $a $c { include none.map; }\n\
+                server { listen 443 ssl; ssl_certificate a.crt; ssl_certificate_key a.key; } }";
+    let files = Files::new(&[("nginx.conf", text), ("geo/big.conf", ""), ("none.map", "")]);
+    for name in ["geo/big.conf", "big.map"] {
+        std::fs::write(files.path(name), vec![b'#'; (8 << 20) + 1]).unwrap();
+    }
+    let found = files.found();
+    assert!(found.problem.unwrap().message.contains("geo/*.conf is not there"), "`geo` knows no patterns");
+    std::fs::write(files.path("nginx.conf"), text.replace("include geo/*.conf;", "")).unwrap();
+    let found = files.found();
+    assert_eq!((found.problem, found.pairs.len()), (None, 1));
+    let left: Vec<_> = found.left_out.iter().map(|left| (left.place.line, left.what.as_str())).collect();
+    let include = |name: &str| format!("include {}", files.path(name).display());
+    assert_eq!(left, [(1, include("geo/big.conf").as_str()), (1, include("big.map").as_str())]);
+    assert!(found.left_out[0].why.starts_with("it is larger than 8 MB; "), "{:?}", found.left_out);
+    std::fs::remove_file(files.path("none.map")).unwrap();
+    assert!(files.found().problem.unwrap().message.contains("none.map is not there"));
+}
+
+/// nginx opens the path as it opens one of `ssl_certificate`, beside which alone it takes the command.
+#[test]
+fn a_certificate_of_ssl_conf_command_is_found() {
+    let site = "ssl_conf_command Options PrioritizeChaCha; ssl_conf_command Certificate b.crt;
+        ssl_conf_command privatekey b.key; ssl_conf_command Certificate c.crt;";
+    let found =
+        found(&http(&[&server("a", &format!("listen 443 ssl; {site}")), &server("d", "listen 444 ssl;")]));
+    let pairs: Vec<_> = found.pairs.iter().map(line).collect();
+    assert_eq!(pairs, ["b.crt: 127.0.0.1:443=", "d.crt: 127.0.0.1:444="]);
+    let expected = [
+        ("an ssl_conf_command of its server may replace it".to_owned(), "a.crt"),
+        ("no ssl_conf_command PrivateKey goes with this ssl_conf_command".to_owned(), "c.crt"),
+    ];
+    assert_eq!(why(&found), expected);
+    assert!(found.opened.iter().any(|opened| opened.path.ends_with("b.key")), "{:?}", found.opened);
+}
+
+/// Angie takes a file for signatures and one for encryption where it speaks NTLS; nginx takes one file.
+#[test]
+fn two_files_of_one_certificate_are_left_out_where_ntls_is_known() {
+    let double = "ssl_certificate s.crt e.crt; ssl_certificate_key s.key e.key;";
+    let site = |ntls: &str| http(&[&server("a", &format!("listen 443 ssl; {double} {ntls}"))]);
+    let angie = found(&site("ssl_ntls on;"));
+    assert_eq!((angie.problem.as_ref(), angie.pairs.len()), (None, 1));
+    let why = "a pair of certificates for NTLS, which certhook cannot ask for".to_owned();
+    assert_eq!(super::why(&angie), [(why, "s.crt e.crt")]);
+    let nginx = found(&site(""));
+    assert!(nginx.problem.unwrap().message.contains("invalid number of arguments in \"ssl_certificate\""));
+}
+
 #[test]
 fn a_range_of_thousands_of_ports_is_read_beside_other_listeners() {
     let servers: Vec<String> = (0..3)
@@ -250,6 +303,22 @@ fn names_by_pattern() {
         ("\\*", "*", true),
         ("\\*", "a", false),
         ("", "", true),
+        ("[[:digit:]]*.conf", "10-a.conf", true),
+        ("[[:digit:]]*.conf", "a.conf", false),
+        ("[![:upper:][:lower:]]", "1", true),
+        ("[[:alpha:]_-]", "-", true),
+        ("[[:digit:]-z]", "x", false),
+        ("[[:digit:]-z]", "z", true),
+        ("[[:nope:]x]", "x", false),
+        ("[![:nope:]x]", "y", false),
+        ("[[:DIGIT:]]", "1", false),
+        ("[[=x=]]", "x", true),
+        ("[[.x.]-z]", "y", true),
+        ("[[.hyphen.]x]", "x", false),
+        ("[[:digit:]", "[1", false),
+        ("[[:x]", ":", true),
+        (".*", ".", true),
+        ("*", "..", false),
     ] {
         assert_eq!(matches(pattern.as_bytes(), name.as_bytes(), true), fits, "{pattern} {name}");
     }

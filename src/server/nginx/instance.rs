@@ -1,13 +1,15 @@
 //! Which files an instance has: its configuration, its prefix, its logs.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::build::Build;
+use super::namespaces::{Files, Network};
 use super::process::{Master, User};
-use crate::config;
-use crate::discover::Instance;
+use crate::config::{self, Address, Endpoint};
+use crate::discover::{Found, Instance, LeftOut};
 use crate::platform::{self, UntrustedPath};
-use crate::problem::{Problem, printable};
+use crate::problem::{NOT_ON_THIS_HOST, Problem, printable};
 
 /// Configurations and prefixes where nothing else says where they are.
 const KNOWN: [(&str, &str); 7] = [
@@ -117,6 +119,65 @@ pub(super) fn instance(
     let prefix = prefix.or_else(beside).filter(|prefix| prefix.is_absolute()).ok_or_else(unknown)?;
     let globals = master.and_then(|master| master.title.option("-g"));
     Ok(Instance { config: prefix.join(config), prefix, globals })
+}
+
+/// Why the configuration of a master in another root is not read: its path means another file here.
+pub(super) fn other_root(master: &Master, config: &Path) -> Problem {
+    Problem::new(
+        "other_root",
+        format!(
+            "nginx's master (process {}) runs in a container or a chroot, where {} is another file than here",
+            master.pid,
+            printable(&config.display().to_string(), 500)
+        ),
+        "say in its [server.…] with config and prefix where this host has its configuration, or discover = false and \
+         name its sites with [[site]]",
+    )
+}
+
+/// Of a configuration that the administrator names for a master in another root: keeps the certificates that lie
+/// beside it or are the same files there.
+///
+/// # Errors
+/// It includes a file that is another one there.
+pub(super) fn keep_shared(
+    found: &mut Found,
+    master: &Master,
+    files: &Files,
+    config: &Path,
+) -> Result<(), Problem> {
+    let folder = config.parent().unwrap_or(config);
+    let is_shared = |path: &Path| path.starts_with(folder) || files.are_shared(path);
+    if let Some(other) = found.files.iter().find(|path| path.is_absolute() && !is_shared(path)) {
+        return Err(other_root(master, other));
+    }
+    let left_out = found.pairs.extract_if(.., |pair| !is_shared(&pair.certificate)).map(|pair| LeftOut {
+        place: pair.places[0].clone(),
+        what: pair.certificate.display().to_string(),
+        why: "nginx runs in a container or a chroot, where this is another file than here".to_owned(),
+    });
+    found.left_out.extend(left_out);
+    Ok(())
+}
+
+/// Why an endpoint that nginx's configuration names is not asked now.
+pub(super) fn not_here(network: &Network, endpoint: &Endpoint) -> Option<Problem> {
+    let Address::Tcp(address) = &endpoint.address else { return None };
+    let address: SocketAddr = address.parse().ok()?;
+    let (why, remedy) = if !network.is_own() {
+        (
+            "nginx listens in a network of its own, where certhook is not",
+            "say in a [[site]] with verify how this host reaches it",
+        )
+    } else if !network.has(address.ip()) {
+        (
+            "this host does not have the address now, and another one that has it is not asked",
+            "nothing, where another node has it: certhook asks when this host has it",
+        )
+    } else {
+        return None;
+    };
+    Some(Problem::new(NOT_ON_THIS_HOST, format!("{endpoint}: {why}"), remedy))
 }
 
 /// Where the master began to write its errors; `None` for its standard error.

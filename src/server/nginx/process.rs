@@ -1,13 +1,14 @@
 //! An nginx master as a process: what its title tells, its children, its signals.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::namespaces::Files;
 use super::title::Title;
 use crate::problem::Problem;
 
@@ -148,9 +149,9 @@ impl Master {
         names
     }
 
-    /// Whether it runs in a container that certhook is not in.
+    /// Whether it runs in a container that certhook is not in, or in a chroot: its paths mean other files there.
     pub(super) fn is_elsewhere(&self) -> bool {
-        is_elsewhere(self.pid)
+        is_elsewhere(self.pid) || !Files::of(self.pid).are_shared(Path::new("/"))
     }
 
     /// The process ids of its children, old and new.

@@ -5,8 +5,10 @@
 pub(super) struct Title {
     /// `nginx`, `angie`, …
     pub(super) kind: String,
-    /// The program as it was called, and its arguments. Blanks within them are lost.
-    words: Vec<String>,
+    /// The program as it was called, and its options. The title shows no quotes: an argument with blanks ends where an
+    /// option begins.
+    program: String,
+    options: Vec<String>,
 }
 
 /// nginx and its relatives; OpenResty and Tengine call themselves nginx.
@@ -15,33 +17,39 @@ const KINDS: [&str; 5] = ["nginx", "angie", "freenginx", "openresty", "tengine"]
 /// The options that say which nginx it is; each has a value.
 const OPTIONS: [&str; 4] = ["-p", "-c", "-e", "-g"];
 
+/// An option without a value that a running master may have.
+const QUIET: &str = "-q";
+
 impl Title {
     /// `None` for any other process.
     pub(super) fn parse(title: &str) -> Option<Self> {
         let (kind, command) = title.split_once(": master process ")?;
-        let words = bare(command).split_whitespace().map(str::to_owned).collect();
-        KINDS.contains(&kind).then(|| Self { kind: kind.to_owned(), words })
+        let mut options: Vec<String> = Vec::new();
+        let mut program = String::new();
+        for word in bare(command).split(' ') {
+            if word == QUIET || OPTIONS.iter().any(|option| word.starts_with(option)) {
+                options.push(word.to_owned());
+                continue;
+            }
+            let argument = options.last_mut().unwrap_or(&mut program);
+            if !argument.is_empty() {
+                argument.push(' ');
+            }
+            argument.push_str(word);
+        }
+        let program = program.trim_end().to_owned();
+        KINDS.contains(&kind).then(|| Self { kind: kind.to_owned(), program, options })
     }
 
     /// The program as it was called.
     pub(super) fn program(&self) -> Option<&str> {
-        self.words.first().map(String::as_str)
+        Some(self.program.as_str()).filter(|program| !program.is_empty())
     }
 
     /// What stands behind `-c`, `-cFILE` included.
     pub(super) fn option(&self, name: &str) -> Option<String> {
-        let at = self.words.iter().position(|word| word.starts_with(name))?;
-        let rest = &self.words[at + 1..];
-        match (&self.words[at][name.len()..], name) {
-            // The quotes around what follows -g are lost; it ends where another option begins.
-            (joined, "-g") => {
-                let rest = rest.iter().map(String::as_str);
-                let value = rest.take_while(|word| !OPTIONS.iter().any(|option| word.starts_with(option)));
-                Some([joined].into_iter().chain(value).collect::<Vec<_>>().join(" ").trim().to_owned())
-            }
-            ("", _) => rest.first().cloned(),
-            (joined, _) => Some(joined.to_owned()),
-        }
+        let value = self.options.iter().find_map(|option| option.strip_prefix(name))?;
+        Some(value.trim().to_owned()).filter(|value| name == "-g" || !value.is_empty())
     }
 
     /// The options that its configuration test needs.
@@ -83,6 +91,16 @@ mod tests {
         let openresty = title("nginx: master process /usr/local/openresty/nginx/sbin/nginx -p /srv/or/");
         assert_eq!(openresty.option("-p").as_deref(), Some("/srv/or/"));
         assert_eq!(openresty.option("-c"), None);
+    }
+
+    #[test]
+    fn an_argument_with_blanks_ends_at_the_next_option() {
+        let title = title(
+            "nginx: master process /opt/my nginx/sbin/nginx -p /srv/my  site/ -c conf/n 1.conf -q -g x; ",
+        );
+        assert_eq!(title.program(), Some("/opt/my nginx/sbin/nginx"));
+        assert_eq!(title.option("-p").as_deref(), Some("/srv/my  site/"));
+        assert_eq!(title.arguments(), ["-p", "/srv/my  site/", "-c", "conf/n 1.conf", "-g", "x;"]);
     }
 
     #[test]
