@@ -90,8 +90,10 @@ impl<'f> Reader<'f> {
     }
 
     fn block(&mut self, label: &'f [u8]) -> Result<Block<'f>, Broken> {
-        // Room for all of it at once, so that growing leaves no copy of a key behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(self.rest.len()));
+        // Room for all of it at once, so that growing leaves no copy of a key behind; and for no more, since all of it is
+        // wiped for each of ten thousand blocks.
+        let content = self.rest.windows(END.len()).position(|bytes| bytes == END).unwrap_or(self.rest.len());
+        let mut text = Zeroizing::new(Vec::with_capacity(content + content / MAX_PIECE + MAX_PIECE));
         let mut headers = Vec::new();
         let (mut is_after_headers, mut is_last, mut goes_on) = (false, false, false);
         loop {
