@@ -120,12 +120,10 @@ impl Apart {
         content(&outcome).map_err(|error| lost(&error.to_string()))
     }
 
-    /// Tells something that has no answer.
-    pub fn tell(&self, kind: Kind, task: &impl Serialize) {
-        if let Ok(body) = body(task) {
-            // Who has ended need not know.
-            let _ = self.0.out.send(Frame { kind, number: 0, body });
-        }
+    /// Sends a message that has neither content nor answer.
+    pub fn tell(&self, kind: Kind) {
+        // A second process that has ended needs none.
+        let _ = self.0.out.send(Frame { kind, number: 0, body: Body::default() });
     }
 
     /// Metrics' callers from now on, each to be answered by [`Apart::answer`].

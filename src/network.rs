@@ -115,8 +115,9 @@ impl Desk {
                 self.answer(number, body(&outcome));
             }
             Kind::Close => self.close().await,
+            Kind::ForgetToken => self.portal.forget_token(),
             Kind::Rest => {
-                self.portal.hear(&content(&said)?);
+                self.portal.rest();
                 self.downloads.rest();
             }
             Kind::Cancel => {

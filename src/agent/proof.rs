@@ -242,7 +242,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn look_at_workers(&mut self, now: Instant, id: ServerId) {
+    fn look_at_workers(&mut self, now: Instant, id: ServerId) {
         self.servers[id.0].workers.looking = Some(now);
         self.actions.push(Action::LookAtWorkers(id));
     }

@@ -2,9 +2,12 @@
 
 use super::*;
 
-/// Whether a record was made while an old worker still answered.
-fn recorded_too_early(world: &mut World) -> bool {
-    !world.records().is_empty()
+/// Lets time pass up to a moment, and sees that nothing is recorded before it.
+fn nothing_is_recorded_until(world: &mut World, moment: Instant, what: &str) {
+    while world.now < moment {
+        assert_eq!(world.records(), [], "{what}");
+        world.run(MS);
+    }
 }
 
 #[test]
@@ -25,10 +28,7 @@ fn nothing_is_recorded_while_an_old_worker_accepts_whatever_happens_meanwhile() 
             }
             let gone = world.reloads.first().map(|at| *at + world.reload_takes + MS * 350);
             let Some(gone) = gone else { continue };
-            while world.now < gone {
-                assert!(!recorded_too_early(&mut world), "delay {delay}, event {event}");
-                world.run(MS);
-            }
+            nothing_is_recorded_until(&mut world, gone, &format!("delay {delay}, event {event}"));
             world.script.clear();
             world.run(SECOND * 3);
             assert_eq!(world.records(), [(0, 2, How::Installed)], "delay {delay}, event {event}");
@@ -48,10 +48,7 @@ fn somebody_elses_reload_is_waited_for_too() {
         world.script = vec![2; 100];
         let gone = world.now + world.reload_takes + world.overlap;
         world.event(Event::Look(SiteId(0), Cause::Missed));
-        while world.now < gone {
-            assert!(!recorded_too_early(&mut world), "{old_answers} ms");
-            world.run(MS);
-        }
+        nothing_is_recorded_until(&mut world, gone, &format!("{old_answers} ms"));
         world.script.clear();
         world.run(SECOND * 12);
         assert_eq!(world.records(), [(0, 2, How::Installed)], "{old_answers} ms");
