@@ -39,7 +39,7 @@ pub enum Kind {
     Cancel,
     /// A task's outcome.
     Ended,
-    /// Somebody asks for the metrics.
+    /// A client requests the metrics.
     Caller,
     /// What he is given.
     Page,
@@ -92,7 +92,7 @@ pub async fn read(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Fra
     Ok(Some(Frame { kind, number: u64::from_le_bytes(number), body }))
 }
 
-/// Writes messages, until nobody can send any more or the other end is gone.
+/// Writes messages until the last sender or the other end is gone.
 pub async fn write_all(mut output: impl AsyncWrite + Unpin, mut frames: mpsc::UnboundedReceiver<Frame>) {
     while let Some(frame) = frames.recv().await {
         let Some(bytes) = bytes(&frame) else {

@@ -85,7 +85,7 @@ impl Agent {
             Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
             Wire::Partly(_) | Wire::Unreachable(_) if new && !tried => self.ready(now, id),
-            // Who is silent shows nobody the old one.
+            // A silent endpoint shows no old leaf.
             Wire::Partly(_) if new => self.shown(now, id),
             // Of a set that is not new one odd handshake is no reason.
             Wire::Foreign(_) if !tried && (new || site.failures > 0) => self.ready(now, id),

@@ -74,7 +74,7 @@ fn where_workers_cannot_be_seen_twelve_handshakes_over_two_seconds_stand_in_for_
     world.run(SECOND);
     world.assert_settled();
 
-    // One of them that shows the old certificate begins it anew.
+    // A handshake that shows the old certificate restarts the count.
     world.records_seen();
     world.write(0, 3);
     world.script = vec![2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2];
@@ -137,7 +137,7 @@ fn of_a_thousand_sites_the_workers_are_looked_at_for_all_at_once() {
     assert!(world.looks_at_workers <= 300, "{}", world.looks_at_workers);
 }
 
-/// HarperFast/harper#2382 and others: the certificate comes 1.2 s before its key, which nobody can check.
+/// HarperFast/harper#2382 and others: the certificate comes 1.2 s before its key, which cannot be checked.
 #[test]
 fn a_key_that_comes_after_its_certificate_is_a_new_attempt() {
     for delay in [0, 1200, 20_000, 40_000, 4_000_000] {
@@ -180,7 +180,7 @@ fn one_silent_endpoint_holds_nobody_back() {
     assert_eq!((world.records(), world.reloads.len()), (vec![], 1), "it has time to answer");
     world.run(SECOND * 10);
     assert_eq!(world.records(), [(0, 2, How::Installed)]);
-    // It is told of, and nothing is reloaded for it.
+    // It is a problem, and causes no reload.
     world.event(Event::LookAtAll(Cause::Asked));
     world.run(SECOND * 600);
     assert_eq!((world.told(0), world.reloads.len()), (vec![Some("unreachable")], 1));
