@@ -1,11 +1,12 @@
-//! The way between certhook's two processes. The first one has the rights that the work on files needs, and speaks to
-//! nobody; the second one speaks to the network (portal, listeners, downloads, metrics' callers) and has no rights.
+//! The way between certhook's two processes. The first one has the rights that the work on files needs, and no
+//! connection to the network; the second one speaks to the network (portal, listeners, downloads, metrics' callers)
+//! and has no rights.
 //!
 //! ```text
 //! first ── Begin n, task ──▶ second      a task has a number
-//!       ── Cancel n ───────▶             nobody waits for it any more
+//!       ── Cancel n ───────▶             its result is no longer wanted
 //!       ◀─ Ended n, outcome ─
-//!       ◀─ Caller n ────────             somebody asks for the metrics
+//!       ◀─ Caller n ────────             a client requests the metrics
 //!       ── Page n, text ───▶
 //! ```
 //!
@@ -42,7 +43,7 @@ struct Inner {
     next: AtomicU64,
     /// Who waits for which task; `None` when the second process has ended.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Body>>>>,
-    /// Who is told of metrics' callers.
+    /// Receives the numbers of metrics' callers.
     callers: Mutex<Option<mpsc::UnboundedSender<u64>>>,
     /// How the second process ended.
     over: watch::Sender<Option<String>>,
@@ -92,7 +93,7 @@ impl Apart {
                     Err(error) => break error.to_string(),
                 }
             };
-            // Whoever waits for a task learns it by this.
+            // This ends every task that is waited for.
             reader.waiting().take();
             writing.abort();
             reader.0.over.send_replace(Some(why));
@@ -113,19 +114,17 @@ impl Apart {
             None => return Err(self.problem()),
         }
         let asked = Asked { apart: self, number };
-        // If nobody writes any more, the answer will not come either.
+        // Without a writer the answer does not come either.
         let _ = self.0.out.send(Frame { kind, number, body: task });
         let outcome = outcome.await.map_err(|_| self.problem())?;
         drop(asked);
         content(&outcome).map_err(|error| lost(&error.to_string()))
     }
 
-    /// Tells something that has no answer.
-    pub fn tell(&self, kind: Kind, task: &impl Serialize) {
-        if let Ok(body) = body(task) {
-            // Who has ended need not know.
-            let _ = self.0.out.send(Frame { kind, number: 0, body });
-        }
+    /// Sends a message that has neither content nor answer.
+    pub fn tell(&self, kind: Kind) {
+        // A second process that has ended needs none.
+        let _ = self.0.out.send(Frame { kind, number: 0, body: Body::default() });
     }
 
     /// Metrics' callers from now on, each to be answered by [`Apart::answer`].
@@ -158,9 +157,9 @@ impl Apart {
             }
             Kind::Caller => {
                 let callers = self.0.callers.lock().unwrap_or_else(PoisonError::into_inner);
-                let told = callers.as_ref().is_some_and(|callers| callers.send(frame.number).is_ok());
+                let expected = callers.as_ref().is_some_and(|callers| callers.send(frame.number).is_ok());
                 drop(callers);
-                if !told {
+                if !expected {
                     self.answer(frame.number, None);
                 }
             }

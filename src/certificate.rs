@@ -177,7 +177,7 @@ pub struct Bundle {
     /// The first certificate of the file; whoever is shown the same shares it.
     pub leaf: Arc<Leaf>,
     /// One fingerprint over every certificate of the file, and over the key's file where the key cannot be checked: it
-    /// tells a mended chain, or a key that came later, from a rewrite.
+    /// tells a corrected chain, or a key that came later, from a rewrite.
     pub set: Fingerprint,
     /// The fingerprint of the key's file, where it is one and the key cannot be checked.
     pub unchecked_key: Option<Fingerprint>,

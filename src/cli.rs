@@ -198,10 +198,10 @@ fn perform(verb: Verb, config: Config) -> Outcome {
     })
 }
 
-/// The first word of the second process's command line: no verb, since nobody types it.
+/// The first word of the second process's command line: no verb, since no person types it.
 const NETWORK: &str = "network";
 
-/// What else the second process is told.
+/// The options of the second process.
 #[derive(Debug, Parser)]
 struct NetworkArguments {
     #[arg(long, value_enum, default_value_t = Level::Error)]

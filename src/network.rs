@@ -24,7 +24,7 @@ const MOST_BLOCKING_THREADS: usize = 16;
 /// Works until the first process hangs up.
 ///
 /// # Errors
-/// What kept it from beginning, or what the first process said that nobody understands.
+/// It could not start, or the first process sent a message of another shape.
 pub fn run() -> Result<(), Problem> {
     // Before there is a second thread, and before anybody is listened to.
     let alone = platform::give_up_rights().and_then(|()| platform::confine_to_the_network());
@@ -115,8 +115,9 @@ impl Desk {
                 self.answer(number, body(&outcome));
             }
             Kind::Close => self.close().await,
+            Kind::ForgetToken => self.portal.forget_token(),
             Kind::Rest => {
-                self.portal.hear(&content(&said)?);
+                self.portal.rest();
                 self.downloads.rest();
             }
             Kind::Cancel => {
@@ -152,7 +153,7 @@ impl Desk {
         match outcome {
             // Who is gone needs no answer.
             Ok(body) => drop(self.out.send(Frame { kind: Kind::Ended, number, body })),
-            Err(error) => tracing::error!(%error, "an answer cannot be told"),
+            Err(error) => tracing::error!(%error, "an answer cannot be sent"),
         }
     }
 

@@ -27,7 +27,7 @@ pub use client::{Clients, mishap};
 #[doc(hidden)]
 pub use reading::Reading;
 use remote::{Call, ask};
-pub use remote::{Desk, Task, Word};
+pub use remote::{Desk, Task};
 use token::Tokens;
 pub use wire::{Certificate, Links};
 
@@ -132,7 +132,7 @@ impl Portal {
     /// Forgets the tokens, because the portal refused one.
     pub fn forget_token(&self) {
         if let Some(apart) = &self.apart {
-            apart.tell(Kind::Rest, &Word::ForgetToken);
+            apart.tell(Kind::ForgetToken);
         }
         self.tokens.forget();
         self.vault_tokens.forget();
@@ -308,7 +308,7 @@ impl Portal {
     /// Lets go of the connections.
     pub fn rest(&self) {
         if let Some(apart) = &self.apart {
-            apart.tell(Kind::Rest, &Word::Rest);
+            apart.tell(Kind::Rest);
         }
         self.clients.rest();
     }

@@ -57,7 +57,7 @@ pub struct Loaded {
     /// How many workers of earlier loads ended their last connections at that time. Those of the load that is
     /// being replaced are not told to end before 100 ms after it.
     pub draining: usize,
-    /// Its processes from before it was told; empty where there are none, or none can be seen.
+    /// Its processes before the reload; empty where there are none, or none can be seen.
     pub before: BTreeSet<i32>,
 }
 
@@ -170,7 +170,7 @@ impl Server {
             Program::Nginx(nginx) => nginx.accepting(),
             Program::Command(_) => Accepting::Unseen,
             // HTTP.sys takes a binding for all connections at once.
-            Program::Iis(_) => Accepting::Nobody,
+            Program::Iis(_) => Accepting::AllNew,
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Level {
     Trace,
 }
 
-/// The level and the format that were asked for, as the second process is told them.
+/// The level and the format of this process, which the second process gets as arguments.
 static ASKED: OnceLock<(Level, Option<Format>)> = OnceLock::new();
 
 /// Arguments that have another process of certhook log as this one does.

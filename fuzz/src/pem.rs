@@ -26,7 +26,7 @@ pub fn pem(data: &[u8]) {
         (Ok(with_key), Ok(without)) => {
             assert_eq!(with_key.leaf, without.leaf);
             assert_eq!(with_key.intermediates, without.intermediates);
-            // A key that nobody can check is a part of the set.
+            // A key that cannot be checked is a part of the set.
             assert_eq!(with_key.set == without.set, with_key.unchecked_key.is_none());
             assert!(without.doubts.iter().any(|doubt| matches!(doubt, Doubt::KeyUnchecked(_))));
         }

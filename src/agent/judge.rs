@@ -10,9 +10,9 @@ pub enum Wire {
     Served,
     /// An older certificate of this site is served somewhere.
     Stale(Problem),
-    /// The leaf on disk is served wherever somebody answered, and somebody did not.
+    /// Every endpoint that answered serves the leaf on disk; at least one did not answer.
     Partly(Problem),
-    /// Nobody who answered serves it, and somebody did not answer.
+    /// No endpoint that answered serves it; at least one did not answer.
     Unreachable(Problem),
     /// Nothing was asked: this host has none of the addresses.
     NotHere(Problem),

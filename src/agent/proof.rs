@@ -6,10 +6,10 @@
 //!
 //! * after a reload of certhook's own, none that was there before accepts, and a handshake that began after that was
 //!   seen shows the leaf;
-//! * where somebody else may have reloaded, a handshake has shown the leaf between two looks that found the same workers,
+//! * where another program may have reloaded, a handshake has shown the leaf between two looks that found the same workers,
 //!   all started together.
 //!
-//! Where workers cannot be seen, or it cannot be told whether they were started together, time stands in for them:
+//! Where workers cannot be seen, or may not have started together, time stands in for them:
 //! [`HANDSHAKES`] over [`UNSEEN`] or [`MIXED`].
 
 use std::collections::BTreeSet;
@@ -51,8 +51,8 @@ pub struct Worker {
 pub enum Accepting {
     /// It cannot be seen.
     Unseen,
-    /// Nobody who could still show what was loaded before: a load takes effect for all at once.
-    Nobody,
+    /// No worker of an earlier load: a load takes effect for all connections at once.
+    AllNew,
     /// These workers.
     Workers(Vec<Worker>),
 }
@@ -136,7 +136,7 @@ impl Workers {
     fn judge(&self, asked: Instant, accepting: &Accepting) -> Generation {
         let workers = match accepting {
             Accepting::Workers(workers) if !workers.is_empty() => workers,
-            Accepting::Nobody => return Generation::One(0),
+            Accepting::AllNew => return Generation::One(0),
             Accepting::Workers(_) | Accepting::Unseen => return Generation::Unseen,
         };
         let load_age = self.load.as_ref().map(|load| asked.saturating_duration_since(load.begun));
@@ -242,7 +242,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn look_at_workers(&mut self, now: Instant, id: ServerId) {
+    fn look_at_workers(&mut self, now: Instant, id: ServerId) {
         self.servers[id.0].workers.looking = Some(now);
         self.actions.push(Action::LookAtWorkers(id));
     }

@@ -242,12 +242,12 @@ impl Agent {
         let Some((sites, begun)) = server.in_flight.take() else { return };
         server.ended = Some(now);
         match outcome {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 server.pace = loaded.took;
                 server.loaded = Some((begun, now));
                 // There is one generation more to drain.
                 server.draining = None;
-                server.workers.loaded(begun, now, loaded.before.clone());
+                server.workers.loaded(begun, now, std::mem::take(&mut loaded.before));
                 self.has_loaded(now, id, &sites, loaded);
             }
             Err(refused) => {

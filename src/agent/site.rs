@@ -279,7 +279,7 @@ impl Site {
 }
 
 impl Site {
-    /// Whether the key that belongs to a new certificate may not be written yet: nobody can check it, and its file is
+    /// Whether the key that belongs to a new certificate may not be written yet: it cannot be checked, and its file is
     /// what it was with the certificate before, as far as that is known.
     fn key_may_follow(&self, seen: &Seen) -> bool {
         let Some(key) = seen.bundle.unchecked_key else { return false };

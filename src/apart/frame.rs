@@ -31,25 +31,28 @@ pub enum Kind {
     Listen,
     /// To let no more callers in.
     Close,
-    /// To let go of connections.
+    /// The portal refused a token.
+    ForgetToken,
+    /// Nothing is asked for some time: connections can close.
     Rest,
     /// A task is not waited for any more.
     Cancel,
     /// A task's outcome.
     Ended,
-    /// Somebody asks for the metrics.
+    /// A client requests the metrics.
     Caller,
     /// What he is given.
     Page,
 }
 
-/// By their number on the wire.
-const KINDS: [Kind; 10] = [
+/// By their number in a message, which is their place in the enum.
+const KINDS: [Kind; 11] = [
     Kind::Handshakes,
     Kind::Portal,
     Kind::Download,
     Kind::Listen,
     Kind::Close,
+    Kind::ForgetToken,
     Kind::Rest,
     Kind::Cancel,
     Kind::Ended,
@@ -89,7 +92,7 @@ pub async fn read(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Fra
     Ok(Some(Frame { kind, number: u64::from_le_bytes(number), body }))
 }
 
-/// Writes messages, until nobody can send any more or the other end is gone.
+/// Writes messages until the last sender or the other end is gone.
 pub async fn write_all(mut output: impl AsyncWrite + Unpin, mut frames: mpsc::UnboundedReceiver<Frame>) {
     while let Some(frame) = frames.recv().await {
         let Some(bytes) = bytes(&frame) else {
@@ -106,8 +109,7 @@ fn bytes(frame: &Frame) -> Option<Body> {
     let length = u32::try_from(frame.body.len()).ok().filter(|length| *length <= MOST)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(HEAD + frame.body.len()));
     bytes.extend_from_slice(&length.to_le_bytes());
-    // The position in the list, which has fewer than 256.
-    bytes.push(u8::try_from(KINDS.iter().position(|kind| *kind == frame.kind)?).ok()?);
+    bytes.push(frame.kind as u8);
     bytes.extend_from_slice(&frame.number.to_le_bytes());
     bytes.extend_from_slice(&frame.body);
     Some(bytes)
@@ -145,5 +147,16 @@ impl Write for Length {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_stand_at_their_numbers() {
+        assert!(KINDS.iter().enumerate().all(|(number, kind)| *kind as usize == number));
+        assert_eq!(KINDS.last(), Some(&Kind::Page));
     }
 }

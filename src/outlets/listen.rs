@@ -84,7 +84,7 @@ struct Open(Apart);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.tell(Kind::Close, &());
+        self.0.tell(Kind::Close);
     }
 }
 

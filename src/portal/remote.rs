@@ -31,15 +31,6 @@ pub(super) enum Call {
     Renew { key_vault: bool },
 }
 
-/// What is told, and needs no answer.
-#[derive(Serialize, Deserialize)]
-pub enum Word {
-    /// The portal refused a token.
-    ForgetToken,
-    /// Nothing is asked for some time: connections can be let go.
-    Rest,
-}
-
 /// The first process's half.
 pub(super) async fn ask<T: DeserializeOwned>(
     apart: &Apart,
@@ -80,13 +71,17 @@ impl Desk {
         }
     }
 
-    /// Does what is told.
-    pub fn hear(&self, word: &Word) {
+    /// Forgets the client's tokens.
+    pub fn forget_token(&self) {
         if let Some(portal) = &*self.lock() {
-            match word {
-                Word::ForgetToken => portal.forget_token(),
-                Word::Rest => portal.rest(),
-            }
+            portal.forget_token();
+        }
+    }
+
+    /// Closes the client's connections.
+    pub fn rest(&self) {
+        if let Some(portal) = &*self.lock() {
+            portal.rest();
         }
     }
 

@@ -174,7 +174,7 @@ impl Nginx {
 
     /// Those that serve, and how many end their last connections.
     pub(super) fn workers(&self) -> Option<Workers> {
-        let masters = self.last_masters().or_else(|| self.find().ok())?;
+        let masters = self.masters()?;
         let mut workers = Workers::default();
         for (pid, child) in masters.all().flat_map(Master::family) {
             match child {
@@ -188,9 +188,7 @@ impl Nginx {
 
     /// The workers that accept connections, those of a master that is being upgraded too. Blocking.
     pub(super) fn accepting(&self) -> Accepting {
-        let Some(masters) = self.last_masters().or_else(|| self.find().ok()) else {
-            return Accepting::Unseen;
-        };
+        let Some(masters) = self.masters() else { return Accepting::Unseen };
         let workers = masters.all().flat_map(Master::family).filter(|(_, child)| *child == Child::Worker);
         // One that has no age has just ended.
         Accepting::Workers(
@@ -212,7 +210,7 @@ impl Nginx {
 
     /// Whether it keeps what it loaded over a reload where the file looks unchanged. Blocking.
     pub(super) fn keeps_unchanged(&self) -> bool {
-        let masters = self.last_masters().or_else(|| self.find().ok());
+        let masters = self.masters();
         let master = masters.as_ref().map(|masters| &masters.newest);
         self.build(master).is_some_and(|build| build.keeps_unchanged())
     }
@@ -279,8 +277,7 @@ impl Nginx {
 
     /// Why the old certificate may be served after a reload that ended well. A few reads below `/proc`.
     pub(super) fn upgrading(&self) -> Option<Problem> {
-        let masters = self.last_masters().or_else(|| self.find().ok())?;
-        masters.holdout().map(upgrading)
+        self.masters()?.holdout().map(upgrading)
     }
 
     /// Whose masters are trusted. Asks the system for the number of the configured user, until it has one.
@@ -313,6 +310,11 @@ impl Nginx {
         let pid = found.as_ref().ok().map(|masters| masters.newest.pid);
         *self.known.master.lock().unwrap_or_else(PoisonError::into_inner) = pid;
         found
+    }
+
+    /// The masters that were found last while they run, else those that are found now.
+    fn masters(&self) -> Option<Masters> {
+        self.last_masters().or_else(|| self.find().ok())
     }
 
     /// A look at few processes. Where a file says which it is, that may have changed.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Loaded, Refusal, Workers};
+use crate::agent::Accepting;
 use crate::config::{self, Ask, Reload};
 use crate::discover::Found;
 use crate::problem::Problem;
@@ -49,6 +50,14 @@ impl Nginx {
 
     pub(super) fn workers(&self) -> Option<Workers> {
         None
+    }
+
+    pub(super) fn accepting(&self) -> Accepting {
+        Accepting::Unseen
+    }
+
+    pub(super) fn has_loaded_its_configuration(&self) -> bool {
+        false
     }
 
     pub(super) fn keeps_unchanged(&self) -> bool {

@@ -94,7 +94,7 @@ impl World {
                     Ok(Loaded { took: Duration::from_millis(10), marks, kept_back, before }),
                 )
             }
-            Action::LookAtWorkers(server) => Event::Accepting(server, Accepting::Nobody),
+            Action::LookAtWorkers(server) => Event::Accepting(server, Accepting::AllNew),
             Action::Record(site, _) => Event::Recorded(site, Ok(())),
             Action::Count(_) | Action::Tell(..) => return None,
         })

@@ -136,7 +136,7 @@ impl Mount {
         PathBuf::from(found.expect("it is mounted")[0])
     }
 
-    /// Unmounts an image, when nobody here uses it any more, and mounts it again.
+    /// Unmounts an image, when no process here uses it any more, and mounts it again.
     pub fn again(&self) {
         self.unmount();
         self.mount();

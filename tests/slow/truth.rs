@@ -1,5 +1,5 @@
-//! What the portal is told is so: three sites are renewed at once, again and again, while their files are touched,
-//! somebody else reloads, a worker is stopped, and the machine is busy.
+//! Each report to the portal is true: three sites are renewed at once, again and again, while their files are touched,
+//! another program reloads, a worker is stopped, and the machine is busy.
 
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::renewals::Renewals;
 /// Handshakes after each report.
 const HANDSHAKES: usize = 12;
 
-/// Four loops that leave nobody a processor of his own.
+/// Four loops that compete for the processors.
 struct Busy(Vec<Child>);
 
 impl Busy {
@@ -67,7 +67,7 @@ fn after_each_report_every_handshake_shows_the_new_leaf() {
             renewals.renew(&mut host, site, Duration::from_millis(random.u64(0..20)));
             std::thread::sleep(Duration::from_millis(random.u64(0..60)));
         }
-        let told = |host: &Host, site: usize| {
+        let is_reported = |host: &Host, site: usize| {
             let journal = host.portal.journal();
             let mut posts = journal[before..].iter().filter(|entry| entry.what == What::Report);
             posts.any(|entry| entry.status == Some(200) && entry.json()["id"] == host.sites[site].id)
@@ -86,7 +86,7 @@ fn after_each_report_every_handshake_shows_the_new_leaf() {
                     _ => stopped.extend(stop_one(&host, &mut random)),
                 }
             }
-            for site in open.clone().into_iter().filter(|site| told(&host, *site)) {
+            for site in open.clone().into_iter().filter(|site| is_reported(&host, *site)) {
                 open.retain(|other| *other != site);
                 reports += 1;
                 let expected = &host.sites[site].pair.fingerprint;

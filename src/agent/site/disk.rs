@@ -21,7 +21,7 @@ impl Agent {
     pub(in crate::agent) fn look(&mut self, now: Instant, id: SiteId, cause: Cause) {
         let site = &mut self.sites[id];
         match cause {
-            // Whoever asks may have it reloaded once more; a rescan would do so for ever.
+            // A request allows one more reload; a rescan would allow one each hour without end.
             Cause::Requested => {
                 site.release();
                 if let Some(reloaded) = &mut site.reloaded {

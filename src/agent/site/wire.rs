@@ -85,7 +85,7 @@ impl Agent {
             Wire::Stale(_) if times < MOST_RELOADS => self.ready(now, id),
             // One reload is due to a new set even if nobody answers yet; more would be in vain.
             Wire::Partly(_) | Wire::Unreachable(_) if new && !tried => self.ready(now, id),
-            // Who is silent shows nobody the old one.
+            // A silent endpoint shows no old leaf.
             Wire::Partly(_) if new => self.shown(now, id),
             // A set that was there before certhook is taken for loaded; any other one is loaded, seen or not.
             Wire::NotHere(_) if new && !tried && (renewed || !site.untouched) => self.ready(now, id),

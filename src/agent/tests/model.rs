@@ -151,7 +151,7 @@ fn play(steps: &[Step], told: Told) -> World {
         Told::Some => World::RESCAN + Duration::from_secs(700),
     } + LONGEST_HOLD_OFF;
     if told == Told::Some {
-        // What a server was reloaded for in vain is not tried again before somebody asks.
+        // What a server was reloaded for in vain is not tried again without a request.
         world.event(Event::LookAtAll(Cause::Requested));
     }
     world.run(long_enough);

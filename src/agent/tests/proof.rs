@@ -2,9 +2,12 @@
 
 use super::*;
 
-/// Whether a record was made while an old worker still answered.
-fn recorded_too_early(world: &mut World) -> bool {
-    !world.records().is_empty()
+/// Lets time pass up to a moment, and sees that nothing is recorded before it.
+fn nothing_is_recorded_until(world: &mut World, moment: Instant, what: &str) {
+    while world.now < moment {
+        assert_eq!(world.records(), [], "{what}");
+        world.run(MS);
+    }
 }
 
 #[test]
@@ -25,10 +28,7 @@ fn nothing_is_recorded_while_an_old_worker_accepts_whatever_happens_meanwhile() 
             }
             let gone = world.reloads.first().map(|at| *at + world.reload_takes + MS * 350);
             let Some(gone) = gone else { continue };
-            while world.now < gone {
-                assert!(!recorded_too_early(&mut world), "delay {delay}, event {event}");
-                world.run(MS);
-            }
+            nothing_is_recorded_until(&mut world, gone, &format!("delay {delay}, event {event}"));
             world.script.clear();
             world.run(SECOND * 3);
             assert_eq!(world.records(), [(0, 2, How::Installed)], "delay {delay}, event {event}");
@@ -48,10 +48,7 @@ fn somebody_elses_reload_is_waited_for_too() {
         world.script = vec![2; 100];
         let gone = world.now + world.reload_takes + world.overlap;
         world.event(Event::Look(SiteId(0), Cause::Missed));
-        while world.now < gone {
-            assert!(!recorded_too_early(&mut world), "{old_answers} ms");
-            world.run(MS);
-        }
+        nothing_is_recorded_until(&mut world, gone, &format!("{old_answers} ms"));
         world.script.clear();
         world.run(SECOND * 12);
         assert_eq!(world.records(), [(0, 2, How::Installed)], "{old_answers} ms");
@@ -77,7 +74,7 @@ fn where_workers_cannot_be_seen_twelve_handshakes_over_two_seconds_stand_in_for_
     world.run(SECOND);
     world.assert_settled();
 
-    // One of them that shows the old certificate begins it anew.
+    // A handshake that shows the old certificate restarts the count.
     world.records_seen();
     world.write(0, 3);
     world.script = vec![2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2];
@@ -140,7 +137,7 @@ fn of_a_thousand_sites_the_workers_are_looked_at_for_all_at_once() {
     assert!(world.looks_at_workers <= 300, "{}", world.looks_at_workers);
 }
 
-/// HarperFast/harper#2382 and others: the certificate comes 1.2 s before its key, which nobody can check.
+/// HarperFast/harper#2382 and others: the certificate comes 1.2 s before its key, which cannot be checked.
 #[test]
 fn a_key_that_comes_after_its_certificate_is_a_new_attempt() {
     for delay in [0, 1200, 20_000, 40_000, 4_000_000] {
@@ -183,7 +180,7 @@ fn one_silent_endpoint_holds_nobody_back() {
     assert_eq!((world.records(), world.reloads.len()), (vec![], 1), "it has time to answer");
     world.run(SECOND * 10);
     assert_eq!(world.records(), [(0, 2, How::Installed)]);
-    // It is told of, and nothing is reloaded for it.
+    // It is a problem, and causes no reload.
     world.event(Event::LookAtAll(Cause::Asked));
     world.run(SECOND * 600);
     assert_eq!((world.told(0), world.reloads.len()), (vec![Some("unreachable")], 1));

@@ -293,7 +293,7 @@ fn a_server_that_uses_another_file_is_reloaded_a_few_times_and_no_more() {
     world.run(World::RESCAN - SECOND * 60);
     assert_eq!(world.reloads.len(), usize::from(MOST_RELOADS));
     assert_eq!(world.told(0), [Some("stale")]);
-    // No rescan begins anew; whoever asks has one reload more.
+    // A rescan causes no reload; a request causes one.
     world.run(World::RESCAN * 5);
     assert_eq!(world.reloads.len(), usize::from(MOST_RELOADS));
     world.event(Event::LookAtAll(Cause::Requested));

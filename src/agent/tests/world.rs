@@ -58,7 +58,7 @@ pub(super) struct World {
     pub(super) doubt: Option<Doubt>,
     pub(super) age: Duration,
     pub(super) chain_version: u8,
-    /// What the key's file holds, where nobody can check it.
+    /// What the key's file holds, where the key cannot be checked.
     pub(super) key: u8,
     pub(super) key_elsewhere: bool,
     pub(super) refuses: bool,

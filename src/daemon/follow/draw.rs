@@ -22,7 +22,8 @@ pub(in crate::daemon) struct Drawn {
     sites: Vec<roster::Site>,
     recorded: HashMap<String, Recorded>,
     paces: HashMap<String, Pace>,
-    /// The servers whose workers were started after their configuration was last written.
+    /// Of the servers of discovered sites that the ledger does not know: those whose workers started after their
+    /// configuration was last written.
     loaded: HashSet<ServerId>,
 }
 
@@ -32,6 +33,12 @@ fn recorded(ledger: &Ledger) -> HashMap<String, Recorded> {
         tracing::error!(problem = %error.problem(), "the ledger cannot be read");
         HashMap::new()
     })
+}
+
+/// A site's record, by its key or by the path of its certificate.
+fn record_of(recorded: &HashMap<String, Recorded>, site: &roster::Site) -> Option<Recorded> {
+    let by_path = || recorded.get(&site.settings.certificate.display().to_string());
+    recorded.get(&*site.key()).or_else(by_path).copied()
 }
 
 /// How often each site has changed: neither a restart nor a site that goes and comes back begins anew.
@@ -76,14 +83,13 @@ impl Daemon {
             while patterns && watcher.follow(Topic::Patterns, Vec::new(), &roster.folders) {
                 roster = roster::draw(&config, &found);
             }
-            let loaded =
-                servers.iter().enumerate().filter(|(_, server)| server.has_loaded_its_configuration());
-            let drawn = Drawn {
-                recorded: recorded(&ledger),
-                paces: paces(&ledger, &config),
-                loaded: loaded.map(|(index, _)| ServerId(index)).collect(),
-                sites: roster.sites,
-            };
+            let recorded = recorded(&ledger);
+            let is_unknown = |site: &&roster::Site| site.discovered && record_of(&recorded, site).is_none();
+            let unknown = roster.sites.iter().filter(is_unknown).map(|site| site.settings.server);
+            let unknown: BTreeSet<usize> = unknown.collect();
+            let loaded = unknown.into_iter().filter(|index| servers[*index].has_loaded_its_configuration());
+            let loaded = loaded.map(ServerId).collect();
+            let drawn = Drawn { recorded, paces: paces(&ledger, &config), loaded, sites: roster.sites };
             // The loop is gone only when certhook ends.
             let _ = news.send(News::Drawn(Box::new(drawn)));
         });
@@ -122,8 +128,7 @@ impl Daemon {
                 None => {
                     let id = SiteId(self.servers.next);
                     self.servers.next += 1;
-                    let path = site.settings.certificate.display().to_string();
-                    let recorded = recorded.get(&*site.key()).or_else(|| recorded.get(&path)).copied();
+                    let recorded = record_of(&recorded, &site);
                     let server = ServerId(site.settings.server);
                     let setup = SiteSetup {
                         server,

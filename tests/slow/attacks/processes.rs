@@ -1,4 +1,4 @@
-//! certhook's two processes: the one that has rights speaks to nobody, the one that speaks has no rights, and neither
+//! certhook's two processes: the one that has rights has no connection to the network, the one that has connections has no rights, and neither
 //! lives without the other.
 
 use std::collections::BTreeSet;
