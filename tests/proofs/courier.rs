@@ -213,7 +213,10 @@ fn a_certificate_that_is_not_the_portal_s_is_held_with_a_remedy_that_works() {
     assert_eq!(quoted(remedy, "certificate = \""), path);
     std::fs::write(host.config_path(), format!("{}report = false\n", host.config_text())).unwrap();
     reload(&host);
-    host.wait_for("nothing to report", |status| status["sites"][0]["report"]["state"] == "none");
+    host.wait_for("served with nothing to report", |status| {
+        let site = &status["sites"][0];
+        site["state"] == "current" && site["report"]["state"] == "none"
+    });
     assert_all_exit_with(&host, 0, "");
     host.stop_agent();
 }
