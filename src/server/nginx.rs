@@ -33,7 +33,7 @@ use crate::platform::{self, Signature};
 use crate::problem::{Problem, printable};
 use ask::Rights;
 use attempt::Attempt;
-use blocked::Blocked;
+use blocked::{Blocked, Look};
 use build::Build;
 use find::Masters;
 use namespaces::{Files, Network};
@@ -100,22 +100,26 @@ impl Nginx {
     /// From finding it to the signal, where that is how it is told, without another thread's turn in between.
     /// Blocking.
     fn begin(&self) -> Result<Result<Attempt, Refusal>, Problem> {
+        // The look goes on beside the rest: the signal waits for both.
+        let look = self.look();
         let attempt = Attempt::begin(self, self.find()?);
-        Ok(self.not_blocked().and_then(|()| match self.told_by {
+        Ok(judge(look).and_then(|()| match self.told_by {
             Reload::Signal => attempt.hang_up(),
             _ => Ok(attempt),
         }))
     }
 
+    /// Begins a look at the files that its configuration names.
+    fn look(&self) -> Look {
+        let nginx = self.clone();
+        Look::begin(move || {
+            nginx.configuration().map(|configuration| configuration.opened).unwrap_or_default()
+        })
+    }
+
     /// Blocking.
     fn not_blocked(&self) -> Result<(), Refusal> {
-        let nginx = self.clone();
-        let opened =
-            move || nginx.configuration().map(|configuration| configuration.opened).unwrap_or_default();
-        match blocked::first(opened) {
-            Some(Blocked { problem, path }) => Err(Refusal { problem, files: vec![path], blocked: true }),
-            None => Ok(()),
-        }
+        judge(self.look())
     }
 
     /// Whether nginx would wait for ever for a file. Blocking.
@@ -400,6 +404,14 @@ impl Nginx {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(Box::new(error)),
         }
+    }
+}
+
+/// Blocking.
+fn judge(look: Look) -> Result<(), Refusal> {
+    match look.end() {
+        Some(Blocked { problem, path }) => Err(Refusal { problem, files: vec![path], blocked: true }),
+        None => Ok(()),
     }
 }
 

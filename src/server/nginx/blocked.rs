@@ -4,7 +4,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,20 +29,33 @@ pub(super) struct Blocked {
     pub(super) path: PathBuf,
 }
 
-/// Returns the first of nginx's files that it must not open; `opened` finds out which there are. Between this look and
-/// nginx's own `open()` somebody may still put a pipe there. Blocking, for a few seconds at most.
-pub(super) fn first(opened: impl FnOnce() -> Arc<Vec<Opened>> + Send + 'static) -> Option<Blocked> {
-    let (sender, answer) = channel();
-    let looks = Arc::new(OnceLock::new());
-    let begun = Arc::clone(&looks);
-    // On a thread of its own: on a file system that hangs it is left behind.
-    std::thread::spawn(move || {
-        let _ = sender.send(begun.get_or_init(|| Looks::at(opened())).first());
-    });
-    match answer.recv_timeout(ANSWER_TIMEOUT) {
-        Ok(blocked) => blocked,
-        Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) => Some(hangs(looks.get().and_then(Looks::unfinished))),
+/// A look at nginx's files that is under way.
+pub(super) struct Look {
+    looks: Arc<OnceLock<Looks>>,
+    answer: Receiver<Option<Blocked>>,
+}
+
+impl Look {
+    /// Begins to look; `opened` finds out which files there are.
+    pub(super) fn begin(opened: impl FnOnce() -> Arc<Vec<Opened>> + Send + 'static) -> Self {
+        let (sender, answer) = channel();
+        let looks = Arc::new(OnceLock::new());
+        let begun = Arc::clone(&looks);
+        // On a thread of its own: on a file system that hangs it is left behind.
+        std::thread::spawn(move || {
+            let _ = sender.send(begun.get_or_init(|| Looks::at(opened())).first());
+        });
+        Self { looks, answer }
+    }
+
+    /// Returns the first file that nginx must not open. Between this look and nginx's own `open()` a pipe may still
+    /// take a file's place. Blocks for a few seconds at most.
+    pub(super) fn end(self) -> Option<Blocked> {
+        match self.answer.recv_timeout(ANSWER_TIMEOUT) {
+            Ok(blocked) => blocked,
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => Some(hangs(self.looks.get().and_then(Looks::unfinished))),
+        }
     }
 }
 
@@ -189,7 +202,7 @@ mod tests {
                 line: 7,
                 site: Some("a.test".into()),
             };
-            first(move || Arc::new(vec![opened])).map(|blocked| blocked.problem.message)
+            Look::begin(move || Arc::new(vec![opened])).end().map(|blocked| blocked.problem.message)
         };
         for good in ["file", "none", "null"] {
             assert_eq!(what(good, "ssl_certificate"), None, "{good}");
