@@ -252,7 +252,12 @@ impl Daemon {
                 let (site, seen) = (self.label(*id), self.agent.site(*id).and_then(agent::Site::disk));
                 let fingerprint =
                     seen.map(|seen| seen.bundle.leaf.fingerprint.to_string()).unwrap_or_default();
-                tracing::info!(site, fingerprint, "served and recorded");
+                match self.agent.site(*id).and_then(agent::Site::unseen) {
+                    Some(Problem { message, .. }) => {
+                        tracing::info!(site, fingerprint, reason = message, "loaded, not seen, and recorded");
+                    }
+                    None => tracing::info!(site, fingerprint, "served and recorded"),
+                }
                 if let Some((orders, _)) = &self.courier {
                     // It ends only with the loop.
                     let _ = orders.send(Order::Wake);
