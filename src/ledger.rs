@@ -358,7 +358,9 @@ fn install(
     let note_reload = || installation.reloaded_at.map_or(Ok(()), |at| note(at, "reloaded"));
     match how {
         How::Adopted => {
-            note_reload()?;
+            if installation.unseen.is_some() {
+                note_reload()?;
+            }
             note_proof("adopted")?;
         }
         How::Installed | How::Restored => {

@@ -11,6 +11,7 @@ use super::super::{Daemon, Site};
 use super::News;
 use crate::agent::{Event, PACE_WINDOW, Pace, Recorded, ServerId, SiteId, SiteSetup};
 use crate::config::{Config, Kind};
+use crate::courier::Order;
 use crate::discover::Found;
 use crate::inspect::Place;
 use crate::ledger::Ledger;
@@ -200,6 +201,11 @@ impl Daemon {
         }
         if let Err(error) = self.ledger.report_only(&reporting, self.reports_unproved(), Timestamp::now()) {
             tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
+        }
+        // Some may be taken up that were put aside.
+        if let Some((orders, _)) = &self.courier {
+            // It ends only with the loop.
+            let _ = orders.send(Order::Wake);
         }
     }
 }
