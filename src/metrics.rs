@@ -14,10 +14,9 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::agent::Evidence;
 use crate::files;
 use crate::problem::Problem;
-use crate::status::{Report, Site, Status};
+use crate::status::{Report, Served, Site, Status};
 pub use counters::Counters;
 pub use endpoint::{Listener, serve};
 use page::Page;
@@ -108,7 +107,7 @@ fn about_sites(page: &mut Page, status: &Status) {
         seconds(site.certificate.not_after)
     });
     each("ssl_cert_not_after", "End of the certificate on the wire, since 1970.", &|site| {
-        seconds(site.served.as_ref().filter(|served| served.evidence == Evidence::Handshake)?.not_after)
+        seconds(site.served.as_ref().filter(|served| served.is_shown())?.not_after)
     });
     each(
         "ssl_probe_success",
@@ -162,8 +161,7 @@ fn about_sites(page: &mut Page, status: &Status) {
 /// `None` while nobody has asked.
 fn probed(site: &Site) -> Option<bool> {
     let failed = site.problem.as_ref().is_some_and(|problem| NO_PROBE.contains(&problem.code.as_str()));
-    let is_shown = site.served.as_ref().is_some_and(|served| served.evidence == Evidence::Handshake);
-    (is_shown || failed).then_some(!failed)
+    (site.served.as_ref().is_some_and(Served::is_shown) || failed).then_some(!failed)
 }
 
 /// The sites' names, numbered where several of a server have one (RSA and ECDSA certificates of the same names are two

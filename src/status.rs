@@ -265,6 +265,11 @@ impl Served {
         })
     }
 
+    /// Whether a handshake showed it.
+    pub fn is_shown(&self) -> bool {
+        self.evidence == Evidence::Handshake
+    }
+
     /// The leaf that its server has loaded, where no handshake shows any.
     pub fn loaded(leaf: &Leaf, checked_at: Timestamp, reason: &Problem) -> Self {
         Self {

@@ -270,7 +270,7 @@ impl Findings<'_> {
             }
             let Ok(seen) = &finding.seen else { continue };
             self.leaves.push(seen.bundle.leaf.fingerprint);
-            if let Some(reason) = finding.unseen(recorded.get(&*one.key()), one, down) {
+            if let Some(reason) = finding.unseen(recorded.get(&*one.key()), site, down) {
                 self.good.push(format!("loaded, not seen: {}", reason.message));
                 continue;
             }

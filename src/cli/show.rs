@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::agent::Evidence;
 use crate::problem::{Problem, printable};
 use crate::status::{Renewal, Server, Site, SiteProblem, Status};
 use crate::telemetry;
@@ -130,7 +129,7 @@ fn row(site: &Site) -> [String; 5] {
     });
     let wire = match (&site.served, &site.certificate.fingerprint) {
         (None, _) => "not seen",
-        (Some(served), _) if served.evidence == Evidence::Load => "loaded, not seen",
+        (Some(served), _) if !served.is_shown() => "loaded, not seen",
         (Some(served), Some(disk)) if served.fingerprint == *disk => "yes",
         _ => "NO",
     };

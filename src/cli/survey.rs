@@ -105,14 +105,13 @@ impl Finding {
     pub(super) fn unseen(
         &self,
         recorded: Option<&Recorded>,
-        site: &roster::Site,
+        site: &Site,
         down: &[Option<Problem>],
     ) -> Option<Problem> {
         let set = self.seen.as_ref().ok()?.bundle.set;
         let is_proved = |known: &&Recorded| known.set == set && known.evidence == Evidence::Load;
-        let is_down = down.get(site.settings.server).is_some_and(Option::is_some);
-        let proves = !is_down && !site.places.is_empty() && is_unseen(&self.sightings);
-        recorded.filter(is_proved).filter(|_| proves)?;
+        let is_down = down.get(site.server).is_some_and(Option::is_some);
+        recorded.filter(is_proved).filter(|_| !is_down && is_unseen(&self.sightings))?;
         self.wire(recorded)?.problem().cloned()
     }
 
@@ -335,7 +334,7 @@ fn tell_all(
 ) -> Result<Told, LedgerError> {
     let told = sites.iter().zip(findings).map(|(site, finding)| {
         let recorded = recorded.get(&*site.key());
-        let unseen = finding.unseen(recorded, site, down);
+        let unseen = finding.unseen(recorded, &site.settings, down);
         tell(config, &site.settings, finding, (recorded, unseen.as_ref()), ledger, now)
     });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))

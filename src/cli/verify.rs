@@ -89,7 +89,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .map(|(site, finding)| {
             let known = recorded.get(&*site.key());
             let of_chain = finding.chain_problem(&mut chains, now);
-            let unseen = finding.unseen(known, site, &down);
+            let unseen = finding.unseen(known, &site.settings, &down);
             let ok = match finding.wire(known) {
                 _ if unseen.is_some() => None,
                 Some(Wire::NotHere(_)) => None,

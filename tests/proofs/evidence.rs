@@ -10,11 +10,16 @@ use crate::host::{Extra, Host};
 
 /// Without certificates no client is shown one, however much it can speak.
 const ANONYMOUS: &str = "ssl_conf_command MaxProtocol TLSv1.2; ssl_ciphers AECDH:@SECLEVEL=0;";
-const SERVER: &str = "discover = true\nverify_timeout = \"2s\"";
 
 fn extra(http: &str, portal: &str) -> Extra {
     let (http, portal) = (http.to_owned(), portal.to_owned());
-    Extra { server: SERVER.to_owned(), no_verify: true, http, portal, ..Extra::unlimited() }
+    Extra { server: "verify_timeout = \"2s\"".to_owned(), http, portal, ..Extra::unlimited() }
+}
+
+/// As [`extra`], with the listeners that nginx's configuration names.
+fn following(http: &str) -> Extra {
+    let server = "discover = true\nverify_timeout = \"2s\"".to_owned();
+    Extra { server, no_verify: true, ..extra(http, "") }
 }
 
 fn is_loaded(status: &Value) -> bool {
@@ -54,7 +59,7 @@ fn assert_told(host: &Host) {
 
 #[test]
 fn a_listener_that_no_handshake_sees_is_proved_by_its_load() {
-    let mut host = Host::with(&[Writer::RenamePerFile], extra(ANONYMOUS, ""));
+    let mut host = Host::with(&[Writer::RenamePerFile], following(ANONYMOUS));
     host.start_agent();
     host.wait_for("the first set is loaded", is_loaded);
     assert_eq!((host.nginx.log().hups, host.portal.reports().len()), (1, 0));
@@ -127,7 +132,7 @@ fn an_unproved_certificate_is_reported_as_the_configuration_says() {
 #[test]
 fn a_foreign_leaf_that_is_shown_is_no_load_evidence() {
     let writers = [Writer::RenamePerFile, Writer::RenamePerFile];
-    let mut host = Host::with(&writers, Extra { no_verify: false, ..extra("", "") });
+    let mut host = Host::with(&writers, Extra { no_verify: false, ..following("") });
     // The second one is asked where the first one is served.
     let served = host.sites.iter().enumerate().map(|(index, site)| {
         let Layout { certificate, key, .. } = &site.layout;
@@ -154,5 +159,29 @@ fn a_foreign_leaf_that_is_shown_is_no_load_evidence() {
     assert_eq!(status["sites"][1]["served"]["evidence"], "handshake", "{status:#}");
     assert_ne!(status["sites"][1]["served"]["fingerprint"], *fingerprint, "{status:#}");
     assert_eq!(host.portal.reports().len(), 0);
+    host.stop_agent();
+}
+
+#[test]
+fn a_certificate_that_nginx_does_not_name_is_proved_by_no_load() {
+    let mut host = Host::with(&[Writer::RenamePerFile, Writer::RenamePerFile], extra(ANONYMOUS, ""));
+    let Layout { certificate, key, .. } = &host.sites[0].layout;
+    let named = NginxSite::new(&[host.sites[0].name.as_str()], certificate.clone(), key.clone());
+    host.nginx.set_sites(vec![named]);
+    host.nginx.hup();
+    host.start_agent();
+    host.wait_for("the first one is loaded", |status| {
+        is_loaded(status) && status["sites"][1]["problem"]["code"] == "no_handshake"
+    });
+    host.renew(0, Duration::ZERO);
+    host.renew(1, Duration::ZERO);
+    host.wait_until_done(0);
+    let renewed = host.sites[1].pair.fingerprint.clone();
+    let status = host.wait_for("the other one is loaded in vain", |status| {
+        let site = &status["sites"][1];
+        site["certificate"]["fingerprint"] == *renewed && site["problem"]["code"] == "no_handshake"
+    });
+    assert_eq!(status["sites"][1]["served"], Value::Null, "{status:#}");
+    assert_eq!(host.portal.reports().len(), 1);
     host.stop_agent();
 }
