@@ -221,6 +221,8 @@ impl Agent {
                 let site = &mut self.sites[id];
                 let since = site.load_of_set().unwrap_or(now);
                 site.state = State::Verifying { since, until };
+                let server = site.server;
+                self.look_at_workers_soon(now, server);
                 self.ask_after_pause(now, id, since);
             }
         }

@@ -57,12 +57,14 @@ fn a_listener_that_needs_a_moment_is_proved_by_its_handshake() {
 
 #[test]
 fn a_hint_while_it_is_awaited_changes_nothing() {
-    for delay in [1, 3, 8, 50, 500, 9_000, 9_990, 10_020] {
+    for delay in [1, 3, 8, 50, 500, 8_990, 9_990] {
         for cause in [Cause::Changed, Cause::Requested, Cause::Missed] {
             let mut world = unseen(1);
             world.write(0, 2);
             world.run(MS * delay);
             world.event(Event::Look(SiteId(0), cause));
+            world.run((SECOND * 9).saturating_sub(MS * delay));
+            assert_eq!(world.records(), [], "a handshake may still show it: {delay} ms, {cause:?}");
             world.run(SECOND * 20);
             assert_eq!(world.records(), [(0, 2, How::Installed)], "{delay} ms, {cause:?}");
             assert_eq!((world.reloads.len(), world.told(0), evidence(&world, 0)), (1, vec![], LOADED));
@@ -148,6 +150,11 @@ fn an_old_worker_that_accepts_holds_the_evidence_back() {
     let mut world = unseen(1);
     world.old_accepts = true;
     world.write(0, 2);
+    world.run(SECOND * 20);
+    for cause in [Cause::Changed, Cause::Requested, Cause::Missed] {
+        world.event(Event::Look(SiteId(0), cause));
+        world.run(SECOND);
+    }
     world.run(OLD_WORKER_LIMIT + SECOND * 5);
     assert_eq!((world.records(), world.told(0)), (vec![], vec![Some("old_worker_accepts")]));
     world.old_accepts = false;
