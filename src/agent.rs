@@ -23,7 +23,8 @@
 //!   instead of Ready, where the site has changed too often:  HeldOff{until} ─ hint, load, until ─▶ Inspecting
 //! ```
 //!
-//! A leaf is served when that is proved, by whichever way a site came there: see `proof`.
+//! A leaf is served when that is proved, by whichever way a site came there: see `proof`. Where no handshake can show
+//! it, Verifying ends in another look, and the load proves it from Probing.
 //!
 //! A renewal that was only just written goes from Inspecting to Ready without Probing, where its server has shown that
 //! it loads only when it is told.
@@ -150,6 +151,8 @@ pub enum Event {
     Recorded(SiteId, Result<(), Problem>),
     /// There is one more site; it is looked at.
     Added(SiteId, SiteSetup),
+    /// Whether a load of the site's server proves its certificate: see [`SiteSetup::load_is_evidence`].
+    LoadIsEvidence(SiteId, bool),
     /// The server's configuration says something else of a site; it is looked at.
     Changed(SiteId),
     /// A site is there no more.
@@ -174,6 +177,7 @@ impl Event {
             | Self::Inspected(site, _)
             | Self::Probed(site, _)
             | Self::Recorded(site, _)
+            | Self::LoadIsEvidence(site, _)
             | Self::Changed(site)
             | Self::Removed(site) => Some(*site),
             _ => None,
@@ -288,6 +292,19 @@ pub struct Recorded {
     pub set: Fingerprint,
     /// How many certificates followed the leaf.
     pub intermediates: u32,
+    /// What proved it.
+    pub evidence: Evidence,
+}
+
+/// What proves that a certificate is served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// A handshake showed it.
+    #[default]
+    Handshake,
+    /// The server loaded it, and no handshake can show what it serves.
+    Load,
 }
 
 /// How a leaf came to be served, with the moments of it.
@@ -299,8 +316,10 @@ pub struct Installed {
     pub whole: Instant,
     /// When the server had loaded it, if certhook reloaded it.
     pub reloaded: Option<Instant>,
-    /// When the wire had shown it.
+    /// When it was proved; of a handshake, when the wire had shown it.
     pub served: Instant,
+    /// What proved it.
+    pub evidence: Evidence,
 }
 
 /// How a leaf came to be served.
@@ -364,6 +383,7 @@ impl Agent {
             Event::KeptBack(server, problems) => self.kept_back(now, server, problems),
             Event::Recorded(site, outcome) => self.recorded(now, site, outcome),
             Event::Added(site, setup) => self.added(now, site, setup),
+            Event::LoadIsEvidence(site, is_evidence) => self.sites[site].load_is_evidence = is_evidence,
             Event::Changed(site) => self.changed(now, site),
             Event::Removed(site) => self.removed(now, site),
             Event::LoadedByOthers(server) => self.loaded_by_others(now, server),

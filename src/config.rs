@@ -83,6 +83,8 @@ pub struct Portal {
     pub secret: SecretSource,
     /// The subscription's allowance, shared by all its hosts.
     pub requests_per_week: u32,
+    /// Whether certificates are reported whose load is the only evidence that they are served.
+    pub report_unproved: bool,
     /// For one request, from connecting to the answer's last byte.
     pub timeout: Duration,
     /// The first pause after a failed request; it grows to six hours.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
-use crate::agent::{How, Recorded};
+use crate::agent::{Evidence, How, Recorded};
 use crate::certificate::Fingerprint;
 use crate::platform;
 use crate::problem::Problem;
@@ -34,13 +34,14 @@ pub use renewals::{Progress, RENEWED_ELSEWHERE, Renewal, Scheduled, Stage};
 pub use reports::{Report, ReportState};
 
 /// Step N brings a database of version N - 1 to version N. Never change one that was released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("ledger/schema.sql"),
     include_str!("ledger/renewals.sql"),
     include_str!("ledger/alerts.sql"),
     include_str!("ledger/limits.sql"),
     include_str!("ledger/pruned.sql"),
     include_str!("ledger/remedies.sql"),
+    include_str!("ledger/evidence.sql"),
 ];
 
 /// Of the database in memory; SQLite itself would take 2 MB as the history grows.
@@ -49,6 +50,10 @@ const CACHE_KB: i64 = 256;
 const CHECKPOINT_PAGES: u32 = 64;
 /// What is kept of the log's file after that, in bytes.
 const MOST_LOG: u32 = CHECKPOINT_PAGES * 4096;
+
+/// The words for what proved a leaf.
+const HANDSHAKE: &str = "handshake";
+const LOAD: &str = "load";
 
 /// Another process's write is waited for so long.
 const BUSY: Duration = Duration::from_secs(10);
@@ -137,8 +142,10 @@ pub struct Installation {
     pub whole_at: Timestamp,
     /// When the server had loaded it.
     pub reloaded_at: Option<Timestamp>,
-    /// When the wire showed it.
+    /// When it was proved; of a handshake, when the wire showed it.
     pub served_at: Timestamp,
+    /// Why no handshake shows it, where its load proved it.
+    pub unseen: Option<String>,
     /// What the portal is to know of it, if it is to know of the site. Of an adopted leaf it is asked first.
     pub report: Option<NewReport>,
 }
@@ -152,6 +159,8 @@ pub struct NewReport {
     pub remote_create_date: String,
     /// The certificate's end.
     pub not_after: Timestamp,
+    /// It waits until it is to be sent on this evidence, or on another: see [`Ledger::report_only`].
+    pub put_aside: bool,
 }
 
 impl Installation {
@@ -210,13 +219,17 @@ impl Ledger {
     /// [`LedgerError`]
     pub fn recorded(&self) -> Result<HashMap<String, Recorded>, LedgerError> {
         self.read(|connection| {
-            let mut query =
-                connection.prepare_cached("SELECT site, leaf, chain_set, intermediates FROM site")?;
+            let mut query = connection
+                .prepare_cached("SELECT site, leaf, chain_set, intermediates, evidence FROM site")?;
             let mut rows = query.query_map([], |row| {
                 let recorded = Recorded {
                     leaf: fingerprint(row, 1)?,
                     set: fingerprint(row, 2)?,
                     intermediates: row.get(3)?,
+                    evidence: match row.get_ref(4)?.as_str()? {
+                        LOAD => Evidence::Load,
+                        _ => Evidence::Handshake,
+                    },
                 };
                 Ok((row.get(0)?, recorded))
             })?;
@@ -316,10 +329,10 @@ fn install(
     let known = known_leaf(transaction, site)?;
     let how = installation.how_after(known.as_deref());
     let mut write = transaction.prepare_cached(
-        "INSERT INTO site (site, name, leaf, chain_set, intermediates, recorded_at)
-         VALUES (?1, ?6, ?2, ?3, ?4, ?5)
+        "INSERT INTO site (site, name, leaf, chain_set, intermediates, recorded_at, evidence, reason)
+         VALUES (?1, ?6, ?2, ?3, ?4, ?5, ?7, ?8)
          ON CONFLICT (site) DO UPDATE
-         SET name = ?6, leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5",
+         SET name = ?6, leaf = ?2, chain_set = ?3, intermediates = ?4, recorded_at = ?5, evidence = ?7, reason = ?8",
     )?;
     write.execute((
         site,
@@ -328,18 +341,32 @@ fn install(
         recorded.intermediates,
         milliseconds(now),
         name,
+        match recorded.evidence {
+            Evidence::Handshake => HANDSHAKE,
+            Evidence::Load => LOAD,
+        },
+        &installation.unseen,
     ))?;
     let note = |at: Timestamp, event: &str| {
         history::append(transaction, &Entry::new(at, site, event).about(&recorded.leaf))
     };
+    let note_proof = |event: &str| {
+        let mut entry = Entry::new(installation.served_at, site, event).about(&recorded.leaf);
+        entry.detail = installation.unseen.as_ref().map(|why| format!("loaded, not seen: {why}"));
+        history::append(transaction, &entry)
+    };
+    let note_reload = || installation.reloaded_at.map_or(Ok(()), |at| note(at, "reloaded"));
     match how {
-        How::Adopted => note(installation.served_at, "adopted")?,
+        How::Adopted => {
+            if installation.unseen.is_some() {
+                note_reload()?;
+            }
+            note_proof("adopted")?;
+        }
         How::Installed | How::Restored => {
             note(installation.whole_at, "whole")?;
-            if let Some(at) = installation.reloaded_at {
-                note(at, "reloaded")?;
-            }
-            note(installation.served_at, "served")?;
+            note_reload()?;
+            note_proof("served")?;
         }
     }
     match &installation.report {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::files;
 use crate::problem::Problem;
-use crate::status::{Report, Site, Status};
+use crate::status::{Report, Served, Site, Status};
 pub use counters::Counters;
 pub use endpoint::{Listener, serve};
 use page::Page;
@@ -107,7 +107,7 @@ fn about_sites(page: &mut Page, status: &Status) {
         seconds(site.certificate.not_after)
     });
     each("ssl_cert_not_after", "End of the certificate on the wire, since 1970.", &|site| {
-        seconds(site.served.as_ref()?.not_after)
+        seconds(site.served.as_ref().filter(|served| served.is_shown())?.not_after)
     });
     each(
         "ssl_probe_success",
@@ -161,7 +161,7 @@ fn about_sites(page: &mut Page, status: &Status) {
 /// `None` while nobody has asked.
 fn probed(site: &Site) -> Option<bool> {
     let failed = site.problem.as_ref().is_some_and(|problem| NO_PROBE.contains(&problem.code.as_str()));
-    (site.served.is_some() || failed).then_some(!failed)
+    (site.served.as_ref().is_some_and(Served::is_shown) || failed).then_some(!failed)
 }
 
 /// The sites' names, numbered where several of a server have one (RSA and ECDSA certificates of the same names are two

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The code of a listener whose address this host does not have now. It is neither a fault nor well.
 pub const NOT_ON_THIS_HOST: &str = "not_on_this_host";
 
+/// The code of a certificate that its server has loaded and that no handshake shows.
+pub const UNPROVED: &str = "unproved";
+
 /// Something an administrator should know of. `code` is stable across versions; the words are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -8,11 +8,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Seen;
+use crate::agent::{Evidence, Seen};
 use crate::certificate::{Fingerprint, Leaf};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
-use crate::problem::{NOT_ON_THIS_HOST, Problem};
+use crate::problem::{NOT_ON_THIS_HOST, Problem, UNPROVED};
 pub use outward::NOT_WHOLE;
 pub use summary::summary;
 
@@ -177,8 +177,14 @@ pub struct Served {
     /// Its end.
     #[serde(default)]
     pub not_after: Option<Timestamp>,
-    /// When it was seen.
+    /// When it was seen, or last looked for.
     pub checked_at: Timestamp,
+    /// What says that it is served.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// Why no handshake shows it, where its load is the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A report.
@@ -254,7 +260,25 @@ impl Served {
             fingerprint: leaf.fingerprint.to_string(),
             not_after: Some(leaf.not_after),
             checked_at: whole_seconds(checked_at),
+            evidence: Evidence::Handshake,
+            reason: None,
         })
+    }
+
+    /// Whether a handshake showed it.
+    pub fn is_shown(&self) -> bool {
+        self.evidence == Evidence::Handshake
+    }
+
+    /// The leaf that its server has loaded, where no handshake shows any.
+    pub fn loaded(leaf: &Leaf, checked_at: Timestamp, reason: &Problem) -> Self {
+        Self {
+            fingerprint: leaf.fingerprint.to_string(),
+            not_after: Some(leaf.not_after),
+            checked_at: whole_seconds(checked_at),
+            evidence: Evidence::Load,
+            reason: Some(reason.message.clone()),
+        }
     }
 }
 
@@ -270,6 +294,16 @@ impl Report {
             code: None,
             remedy: None,
         }
+    }
+
+    /// As it is, unless there is none: then none is made while no handshake shows the certificate.
+    #[must_use]
+    pub fn or_unproved(self) -> Self {
+        if self.state != "none" {
+            return self;
+        }
+        let remedy = "to report it all the same, set report_unproved = true in [portal] and restart certhook";
+        Self { code: Some(UNPROVED.to_owned()), remedy: Some(remedy.to_owned()), ..self }
     }
 
     /// What the ledger has of a certificate.

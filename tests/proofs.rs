@@ -27,6 +27,8 @@ mod dead_server;
 mod delivery;
 #[path = "proofs/discovery.rs"]
 mod discovery;
+#[path = "proofs/evidence.rs"]
+mod evidence;
 #[path = "proofs/fetch.rs"]
 mod fetch;
 #[path = "proofs/following.rs"]

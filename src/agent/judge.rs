@@ -20,6 +20,20 @@ pub enum Wire {
     Foreign(Problem),
 }
 
+impl Wire {
+    /// Why it is not served everywhere, unless it is.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Served => None,
+            Self::Stale(problem)
+            | Self::Partly(problem)
+            | Self::Unreachable(problem)
+            | Self::Foreign(problem)
+            | Self::NotHere(problem) => Some(problem),
+        }
+    }
+}
+
 /// Sums up. A certificate of other host names is no witness against this site: a leaf may name hosts that
 /// this server does not serve. The recorded leaf and any other of the same names is an older one.
 pub fn judge(disk: &Seen, recorded: Option<&Recorded>, sightings: &[Sighting]) -> Wire {
@@ -61,6 +75,12 @@ pub fn judge(disk: &Seen, recorded: Option<&Recorded>, sightings: &[Sighting]) -
             "name one with verify",
         )),
     }
+}
+
+/// Whether no certificate can be seen: an endpoint that was asked shows none, and no other shows any.
+pub fn is_unseen(sightings: &[Sighting]) -> bool {
+    let is_asked = |sighting: &Sighting| !matches!(sighting.outcome, Err(Unseen::NotHere(_)));
+    sightings.iter().any(is_asked) && sightings.iter().all(|sighting| sighting.outcome.is_err())
 }
 
 fn not_served(sighting: &Sighting, older: bool) -> Problem {

@@ -11,12 +11,18 @@
 //!
 //! Where workers cannot be seen, or may not have started together, time stands in for them:
 //! [`HANDSHAKES`] over [`UNSEEN`] or [`MIXED`].
+//!
+//! Where no handshake shows any certificate for as long as a server may take to show one, a reload of certhook's own is
+//! the next best evidence ([`Evidence::Load`]): it loaded, no worker that was there before accepts, workers accept
+//! now, and the files read before it are the same after it. It proves a set once: what is recorded so stays proved
+//! while workers accept and the set is the same.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::schedule::Key;
-use super::{Action, Agent, ServerId, SiteId, State};
+use super::server::Server;
+use super::{Action, Agent, Evidence, ServerId, SiteId, State};
 use crate::problem::Problem;
 
 /// So many handshakes in a row stand in for workers that cannot be seen.
@@ -108,7 +114,7 @@ pub(super) struct Shown {
 }
 
 /// Whether a leaf is proved.
-enum Verdict {
+pub(super) enum Verdict {
     Proved,
     /// The workers' next look decides.
     Look,
@@ -185,7 +191,7 @@ impl Agent {
         match verdict {
             Verdict::Proved => {
                 self.sites[id].proof = None;
-                self.proved(now, id, shown.first);
+                self.proved(now, id, shown.first, Evidence::Handshake);
             }
             // Its files have changed meanwhile.
             _ if self.look_again(now, id) => {}
@@ -206,6 +212,36 @@ impl Agent {
             Some(alone) if site.asked_at.is_some_and(|asked| asked >= alone) => Verdict::Proved,
             Some(_) => Verdict::Ask(now),
             None => workers.seen.map_or(Verdict::Look, |look| look.generation.verdict(now, shown)),
+        }
+    }
+
+    /// Whether its load proves the set on disk, of a site that was looked at after the load; `None` where a load does
+    /// not. [`Verdict::Ask`] is the time until which a handshake may still show it.
+    pub(super) fn by_load(&self, id: SiteId) -> Option<Verdict> {
+        let site = &self.sites[id];
+        let Server { setup, workers, .. } = &self.servers[site.server.0];
+        let unseen_at = site.unseen_at().filter(|_| site.load_is_evidence)?;
+        let loaded = site.load_of_set().filter(|_| !site.was_written_during_load());
+        if loaded.is_none() && !site.proved_by_load() {
+            return None;
+        }
+        // Of a server that has ended nothing can be seen either.
+        let Some(look) = workers.seen.filter(|look| look.asked >= unseen_at) else {
+            return Some(Verdict::Look);
+        };
+        if look.generation == Generation::Unseen {
+            return None;
+        }
+        if site.proved_by_load() {
+            return Some(Verdict::Proved);
+        }
+        let until = loaded? + setup.verify_timeout;
+        let is_alone = workers.load.as_ref().is_some_and(|load| load.alone.is_some());
+        match look.generation {
+            _ if is_alone && unseen_at >= until => Some(Verdict::Proved),
+            _ if is_alone => Some(Verdict::Ask(until)),
+            Generation::Old(_) => Some(Verdict::Ask(until)),
+            _ => None,
         }
     }
 
@@ -275,6 +311,7 @@ impl Agent {
             match self.sites[site].proof {
                 Some(_) if !self.sites[site].asking => self.weigh(now, site),
                 None if verifying && alone => self.ask(now, site),
+                None if !self.sites[site].asking => self.weigh_unseen(now, site),
                 _ => {}
             }
         }

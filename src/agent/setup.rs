@@ -38,6 +38,8 @@ pub struct SiteSetup {
     /// Its server may not have loaded its part of the configuration yet: that it is not served is no reason to
     /// reload.
     pub unloaded: bool,
+    /// Its server is an nginx whose configuration names the certificate: a load that ended well has loaded it.
+    pub load_is_evidence: bool,
     /// Its changes before the start, as far as they count.
     pub pace: Option<Pace>,
 }

@@ -8,9 +8,12 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::judge::Wire;
 use super::proof::Shown;
 use super::schedule::Key;
-use super::{Action, Agent, FRESH, Mark, QUIET, Recorded, Seen, ServerId, SiteId, SiteSetup, retry_pause};
+use super::{
+    Action, Agent, Evidence, FRESH, Mark, QUIET, Recorded, Seen, ServerId, SiteId, SiteSetup, retry_pause,
+};
 use crate::certificate::{Doubt, Fingerprint, Leaf};
 use crate::problem::Problem;
 use hold_off::Changes;
@@ -46,7 +49,10 @@ pub enum State {
         until: Instant,
     },
     /// The ledger is writing.
-    Recording,
+    Recording {
+        /// What proved the set.
+        evidence: Evidence,
+    },
     /// Its server has not loaded its part of the configuration yet; whoever wrote that is awaited.
     Awaiting {
         /// Since when.
@@ -124,6 +130,9 @@ pub struct Site {
     /// What clients were shown last, each once.
     shown: Box<[Arc<Leaf>]>,
     probed_at: Option<Instant>,
+    /// What the last handshakes came to, and when, if they showed no certificate at all.
+    unseen: Option<Box<(Wire, Instant)>>,
+    pub(super) load_is_evidence: bool,
     /// The handshakes that have shown the leaf on disk, while a proof is wanted.
     pub(super) proof: Option<Shown>,
     /// A handshake is being made, and when it was asked for.
@@ -139,7 +148,7 @@ pub struct Site {
 
 impl Site {
     pub(super) fn new(now: Instant, setup: SiteSetup) -> Self {
-        let SiteSetup { server, recorded, unloaded, pace } = setup;
+        let SiteSetup { server, recorded, unloaded, load_is_evidence, pace } = setup;
         Self {
             server,
             state: State::Unknown,
@@ -160,6 +169,8 @@ impl Site {
             kept: None,
             shown: Box::default(),
             probed_at: None,
+            unseen: None,
+            load_is_evidence,
             proof: None,
             asking: false,
             asked_at: None,
@@ -193,6 +204,13 @@ impl Site {
     /// What clients were shown last, each leaf once, and when.
     pub fn shown(&self) -> (&[Arc<Leaf>], Option<Instant>) {
         (&self.shown, self.probed_at)
+    }
+
+    /// Why no handshake shows the set on disk, while its load proves it.
+    pub fn unseen(&self) -> Option<&Problem> {
+        let is_proved =
+            self.proved_by_load() || matches!(self.state, State::Recording { evidence: Evidence::Load });
+        self.unseen.as_deref().filter(|_| is_proved && self.problem.is_none())?.0.problem()
     }
 
     /// What is wrong, and since when.
@@ -240,6 +258,24 @@ impl Site {
         self.reloaded.as_ref().is_some_and(|reloaded| Some(reloaded.set) == on_disk)
     }
 
+    /// When the server had loaded the set on disk for the site, where that is evidence of what it serves.
+    pub(super) fn load_of_set(&self) -> Option<Instant> {
+        let set = self.disk.as_ref().filter(|_| self.load_is_evidence)?.bundle.set;
+        self.reloaded.as_ref().filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at)
+    }
+
+    /// Whether the file of the certificate is not the one that the server was to load, although it holds the same. Of
+    /// published copies nothing is known to have changed.
+    pub(super) fn was_written_during_load(&self) -> bool {
+        let (Some(disk), Some(reloaded)) = (&self.disk, &self.reloaded) else { return false };
+        self.load_of_set().is_some() && reloaded.mark.is_some_and(|mark| mark != disk.mark)
+    }
+
+    /// When the handshakes were made that showed no certificate at all.
+    pub(super) fn unseen_at(&self) -> Option<Instant> {
+        self.unseen.as_deref().map(|(_, at)| *at)
+    }
+
     fn is_new(&self, seen: &Seen) -> bool {
         self.recorded.is_none_or(|recorded| recorded.set != seen.bundle.set)
     }
@@ -259,9 +295,16 @@ impl Site {
         renewed && in_order && touched && !self.ask_wire
     }
 
+    /// Whether the ledger has the set on disk as one that its load proved.
+    pub(super) fn proved_by_load(&self) -> bool {
+        let on_disk = self.disk.as_ref().map(|disk| disk.bundle.set);
+        let recorded = self.recorded.filter(|recorded| recorded.evidence == Evidence::Load);
+        recorded.is_some_and(|recorded| Some(recorded.set) == on_disk)
+    }
+
     fn acting(&self) -> bool {
         use State::{Inspecting, Probing, Recording, Reloading, Verifying};
-        matches!(self.state, Inspecting | Probing | Reloading { .. } | Verifying { .. } | Recording)
+        matches!(self.state, Inspecting | Probing | Reloading { .. } | Verifying { .. } | Recording { .. })
     }
 
     /// The quiet that has to stand in for missing evidence, `None` where there is enough.

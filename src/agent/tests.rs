@@ -3,6 +3,7 @@
 mod changing;
 mod fresh;
 mod limits;
+mod load;
 mod model;
 mod proof;
 mod trouble;

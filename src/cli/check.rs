@@ -5,7 +5,6 @@ mod rivals;
 
 use std::collections::HashSet;
 use std::io::ErrorKind::NotFound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,7 +77,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let down = survey::down(config).await;
     found.servers(&down);
     found.watching().await;
-    found.sites().await;
+    found.sites(&down).await;
     if let Some(renewal) = &config.renewal {
         found.renewals(renewal);
     }
@@ -249,14 +248,16 @@ impl Findings<'_> {
         }
     }
 
-    async fn sites(&mut self) {
-        let sites: Vec<Arc<config::Site>> =
-            self.census.sites.iter().map(|site| Arc::clone(&site.settings)).collect();
-        let asked: Vec<_> = sites.iter().map(Arc::as_ref).collect();
+    async fn sites(&mut self, down: &[Option<Problem>]) {
+        let sites = self.census.sites.clone();
+        let asked: Vec<_> = sites.iter().map(|site| &*site.settings).collect();
+        let ledger = Ledger::open_existing(&self.config.state_dir).ok().flatten();
+        let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
         let findings = survey::look(&self.census.servers, &asked).await;
         self.rivals(&findings);
         let (now, mut chains) = (Timestamp::now(), Chains::default());
-        for (site, finding) in sites.iter().zip(findings) {
+        for (one, finding) in sites.iter().zip(findings) {
+            let site = &one.settings;
             match &finding.seen {
                 Err(incomplete) => self.add(site.line, incomplete.problem.clone()),
                 Ok(seen) => {
@@ -268,6 +269,11 @@ impl Findings<'_> {
                 }
             }
             let Ok(seen) = &finding.seen else { continue };
+            self.leaves.push(seen.bundle.leaf.fingerprint);
+            if let Some(reason) = finding.unseen(recorded.get(&*one.key()), site, down) {
+                self.good.push(format!("loaded, not seen: {}", reason.message));
+                continue;
+            }
             match finding.problem(None).or_else(|| finding.chain_problem(&mut chains, now)) {
                 Some(problem) if problem.code == NOT_ON_THIS_HOST => {
                     self.good.push(format!("not asked now: {}", problem.message));
@@ -275,7 +281,6 @@ impl Findings<'_> {
                 Some(problem) => self.add(site.line, problem),
                 None => {}
             }
-            self.leaves.push(seen.bundle.leaf.fingerprint);
         }
     }
 

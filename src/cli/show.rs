@@ -129,6 +129,7 @@ fn row(site: &Site) -> [String; 5] {
     });
     let wire = match (&site.served, &site.certificate.fingerprint) {
         (None, _) => "not seen",
+        (Some(served), _) if !served.is_shown() => "loaded, not seen",
         (Some(served), Some(disk)) if served.fingerprint == *disk => "yes",
         _ => "NO",
     };
@@ -148,6 +149,13 @@ fn troubles(site: &Site) -> Vec<String> {
         out.push(format!("    since {}; {remedy}", problem.since.strftime("%Y-%m-%dT%H:%M:%SZ")));
     } else if let Some(pending) = &site.pending {
         out.push(format!("  . {}", printable(pending, 500)));
+    }
+    if let Some(reason) = site.served.as_ref().and_then(|served| served.reason.as_ref()) {
+        out.push(format!("  . not seen: {}", printable(reason, 500)));
+    }
+    if let (None, Some(code)) = (&site.report.error, &site.report.code) {
+        let remedy = site.report.remedy.as_deref().unwrap_or_default();
+        out.push(format!("  . not reported: {code}; {}", printable(remedy, 500)));
     }
     if let Some(error) = &site.report.error {
         let next = match (&site.report.next_attempt_at, site.report.state.as_str()) {

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::chains::Chains;
-use crate::agent::judge::{Wire, judge};
-use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
+use crate::agent::judge::{Wire, is_unseen, judge};
+use crate::agent::{ACCEPTED, Evidence, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
 use crate::config::{self, Ask, Config, Site};
 use crate::daemon::asking::part;
@@ -100,18 +100,26 @@ impl Finding {
         self.sightings.iter().filter_map(|sighting| sighting.outcome.as_deref().ok())
     }
 
+    /// Why no handshake shows the set on disk, where the ledger has it as one that its load proved. Of a server that
+    /// does not run nothing is seen either.
+    pub(super) fn unseen(
+        &self,
+        recorded: Option<&Recorded>,
+        site: &Site,
+        down: &[Option<Problem>],
+    ) -> Option<Problem> {
+        let set = self.seen.as_ref().ok()?.bundle.set;
+        let is_proved = |known: &&Recorded| known.set == set && known.evidence == Evidence::Load;
+        let is_down = down.get(site.server).is_some_and(Option::is_some);
+        recorded.filter(is_proved).filter(|_| !is_down && is_unseen(&self.sightings))?;
+        self.wire(recorded)?.problem().cloned()
+    }
+
     /// What is wrong, if anything.
     pub(super) fn problem(&self, recorded: Option<&Recorded>) -> Option<Problem> {
         match &self.seen {
             Err(incomplete) => Some(incomplete.problem.clone()),
-            Ok(_) => match self.wire(recorded)? {
-                Wire::Served => None,
-                Wire::Stale(problem)
-                | Wire::Partly(problem)
-                | Wire::Unreachable(problem)
-                | Wire::Foreign(problem)
-                | Wire::NotHere(problem) => Some(problem),
-            },
+            Ok(_) => self.wire(recorded)?.problem().cloned(),
         }
     }
 }
@@ -248,7 +256,8 @@ pub(super) async fn status(config: &Config) -> Status {
         let ledger = Ledger::open_existing(&config.state_dir)?;
         let recorded = ledger.as_ref().map(Ledger::recorded).transpose()?.unwrap_or_default();
         let unreadable = ledger.as_ref().map(Ledger::unreadable_report).transpose()?.flatten();
-        let (portal, told) = tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)?;
+        let known = (&recorded, ledger.as_ref());
+        let (portal, told) = tell_all(config, &sites, &findings, &down, known, now)?;
         Ok::<_, LedgerError>((portal, told, unreadable))
     };
     let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
@@ -256,7 +265,7 @@ pub(super) async fn status(config: &Config) -> Status {
         Ok((portal, told, unreadable)) => (portal, told, unreadable, None),
         Err(error) => {
             let (portal, told) =
-                tell_all(config, &sites, &findings, &HashMap::new(), None, now).unwrap_or_default();
+                tell_all(config, &sites, &findings, &down, (&HashMap::new(), None), now).unwrap_or_default();
             (portal, told, None, Some(error.problem()))
         }
     };
@@ -319,12 +328,14 @@ fn tell_all(
     config: &Config,
     sites: &[roster::Site],
     findings: &[Finding],
-    recorded: &HashMap<String, Recorded>,
-    ledger: Option<&Ledger>,
+    down: &[Option<Problem>],
+    (recorded, ledger): (&HashMap<String, Recorded>, Option<&Ledger>),
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
     let told = sites.iter().zip(findings).map(|(site, finding)| {
-        tell(config, &site.settings, finding, recorded.get(&*site.key()), ledger, now)
+        let recorded = recorded.get(&*site.key());
+        let unseen = finding.unseen(recorded, &site.settings, down);
+        tell(config, &site.settings, finding, (recorded, unseen.as_ref()), ledger, now)
     });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
@@ -333,27 +344,33 @@ fn tell(
     config: &Config,
     site: &Site,
     finding: &Finding,
-    recorded: Option<&Recorded>,
+    (recorded, unseen): (Option<&Recorded>, Option<&Problem>),
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<status::Site, LedgerError> {
     let seen = finding.seen.as_ref().ok();
     let leaf = seen.map(|seen| &*seen.bundle.leaf);
-    let problem = finding.problem(recorded);
+    let problem = finding.problem(recorded).filter(|_| unseen.is_none());
     let is_recorded = recorded.zip(leaf).is_some_and(|(recorded, leaf)| recorded.leaf == leaf.fingerprint);
     let state = match (&finding.seen, finding.wire(recorded)) {
         (Err(_), _) => "pending",
         (_, Some(Wire::Served)) if is_recorded => "current",
         (_, Some(Wire::Served)) => "unknown",
+        _ if unseen.is_some() => "current",
         _ => "waiting",
     };
+    let loaded = leaf.zip(unseen).map(|(leaf, reason)| Served::loaded(leaf, now, reason));
+    let report = Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?;
+    let is_put_aside = unseen.is_some()
+        && site.report
+        && config.portal.as_ref().is_some_and(|portal| !portal.report_unproved);
     Ok(status::Site {
         name: status::display_name(site, leaf),
         server: config.servers[site.server].name.clone(),
         state: state.to_owned(),
         certificate: Certificate::of(&site.certificate, seen),
-        served: Served::of(finding.shown(), leaf, now),
-        report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
+        served: Served::of(finding.shown(), leaf, now).or(loaded),
+        report: if is_put_aside { report.or_unproved() } else { report },
         problem: problem.map(|problem| SiteProblem::since(&problem, now)),
         pending: None,
         polled: None,

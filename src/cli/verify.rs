@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::chains::Chains;
 use super::survey::{self, Finding};
 use super::{Outcome, Result, say, say_json, show};
-use crate::agent::judge::Wire;
+use crate::agent::judge::{Wire, is_unseen};
 use crate::agent::{Sighting, Unseen};
 use crate::certificate::{ChainState, KeyType, Leaf};
 use crate::config::{Config, Site};
 use crate::ledger::Ledger;
-use crate::problem::{Problem, printable};
+use crate::problem::{Problem, UNPROVED, printable};
 use crate::roster;
 use crate::status;
 
@@ -33,7 +33,8 @@ struct Verdict {
     name: String,
     certificate: String,
     server: String,
-    /// Unknown where this host has none of the site's addresses.
+    /// Unknown where this host has none of the site's addresses, or where its server has loaded the certificate and no
+    /// handshake shows any.
     ok: Option<bool>,
     on_disk: Option<OnDisk>,
     wire: Vec<OnWire>,
@@ -76,6 +77,10 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
     let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
     let findings = survey::look(&census.servers, &asked).await;
+    let down = match findings.iter().any(|finding| is_unseen(&finding.sightings)) {
+        true => survey::down(config).await,
+        false => Vec::new(),
+    };
     let now = Timestamp::now();
     let mut chains = Chains::default();
     let mut verdicts: Vec<Verdict> = sites
@@ -84,11 +89,16 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .map(|(site, finding)| {
             let known = recorded.get(&*site.key());
             let of_chain = finding.chain_problem(&mut chains, now);
+            let unseen = finding.unseen(known, &site.settings, &down);
             let ok = match finding.wire(known) {
+                _ if unseen.is_some() => None,
                 Some(Wire::NotHere(_)) => None,
                 wire => Some(wire == Some(Wire::Served) && of_chain.is_none()),
             };
-            let problem = finding.problem(known).or(of_chain);
+            let problem = match &unseen {
+                Some(why) => Some(not_seen(why)),
+                None => finding.problem(known).or(of_chain),
+            };
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
         .collect();
@@ -120,6 +130,15 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         say(&text(&verdicts));
     }
     Ok(Outcome::from(well))
+}
+
+/// Its server has loaded it; no handshake tells whether it serves it.
+fn not_seen(why: &Problem) -> Problem {
+    Problem::new(
+        UNPROVED,
+        format!("not seen: {}", why.message),
+        "nginx has loaded it; to see what clients are shown, connect with a client that the listener admits",
+    )
 }
 
 /// Whether a site can be one of those asked for: an unnamed one is called by its certificate's host names, which
@@ -281,7 +300,8 @@ fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize)
         (None, None) => none(),
     };
     [
-        if seen.is_some_and(|seen| seen.matches || seen.not_here) { "" } else { "!" }.to_owned(),
+        if verdict.ok.is_none() || seen.is_some_and(|seen| seen.matches || seen.not_here) { "" } else { "!" }
+            .to_owned(),
         printable(&verdict.name, 120),
         seen.map_or_else(none, |seen| match seen.host.as_str() {
             "" => and_more("(none)", hosts),
@@ -290,9 +310,10 @@ fn row(verdict: &Verdict, seen: Option<&OnWire>, hosts: usize, listeners: usize)
         seen.map_or_else(none, |seen| and_more(&printable(&seen.endpoint, 120), listeners)),
         key,
         disk.map_or_else(none, |disk| short(&disk.fingerprint)),
-        match seen.is_some_and(|seen| seen.not_here) {
-            true => "not here".to_owned(),
-            false => fingerprint.map_or_else(none, short),
+        match seen {
+            Some(seen) if seen.not_here => "not here".to_owned(),
+            Some(_) if verdict.ok.is_none() => "not seen".to_owned(),
+            _ => fingerprint.map_or_else(none, short),
         },
         ends.map_or_else(none, |at| at.strftime("%Y-%m-%d").to_string()),
         days.map_or_else(none, |days| if days < 0 { "expired".to_owned() } else { days.to_string() }),

@@ -22,6 +22,7 @@ pub(super) fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Po
     let client_id = client_id.and_then(|at| replaced(file, "client_id", at));
     let secret = secret(file, &mut section);
     let requests = section.integer("requests_per_week", 1..1_000_000).map_or(50, |at| at.value);
+    let report_unproved = section.boolean("report_unproved").is_none_or(|at| at.value);
     let timeout = section.duration("timeout", 30 * SECOND);
     let retry = section.duration("retry", 5 * SECOND);
     section.close();
@@ -32,6 +33,7 @@ pub(super) fn portal(file: &File<'_>, mut section: Section<'_, '_>) -> Option<Po
         client_id: client_id?.value,
         secret: secret?,
         requests_per_week: u32::try_from(requests).unwrap_or(50),
+        report_unproved,
         timeout,
         retry,
     })

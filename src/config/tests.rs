@@ -144,6 +144,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(portal.endpoint.as_str(), "https://letsencryptapi.azure-api.net");
     assert_eq!(portal.login.as_str(), "https://login.microsoftonline.com");
     assert_eq!((portal.requests_per_week, portal.timeout, portal.retry), (50, seconds(30), seconds(5)));
+    assert!(portal.report_unproved);
 }
 
 fn limits(lines: &str) -> Limits {
@@ -355,6 +356,10 @@ fn mistakes_of_the_portal() {
         assert_codes(&with(&format!("requests_per_week = {requests}")), &[(5, "out_of_range")]);
     }
     assert_eq!(parse(&with("requests_per_week = 0x32")).unwrap().portal.unwrap().requests_per_week, 50);
+    for value in ["\"yes\"", "1"] {
+        assert_codes(&with(&format!("report_unproved = {value}")), &[(5, "wrong_type")]);
+    }
+    assert!(!parse(&with("report_unproved = false")).unwrap().portal.unwrap().report_unproved);
     assert_codes(&with("secret = \"hunter2\""), &[(5, "unknown_key")]);
     // As a sample has them.
     let nobody = with("").replace("\"t\"", "\"00000000-0000-0000-0000-000000000000\"");

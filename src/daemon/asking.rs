@@ -1,8 +1,11 @@
 //! Where a site is asked for its certificate, and where not.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::agent::judge::is_unseen;
 use crate::agent::{Sighting, Unseen};
 use crate::apart::Apart;
 use crate::certificate::Leaf;
@@ -53,4 +56,44 @@ pub(crate) async fn part(server: &Arc<Server>, asks: Vec<Ask>) -> (Vec<Ask>, Vec
         }
     }
     (here, others)
+}
+
+/// The names of a configuration are read again after so long.
+const NAMES_AGE: Duration = Duration::from_secs(2);
+
+/// The certificates that the configuration of a server names which certhook does not follow; many sites ask at once.
+#[derive(Default)]
+pub(super) struct Names(Mutex<Option<(Instant, HashSet<PathBuf>)>>);
+
+impl Names {
+    /// Whether the server's configuration names one of these files now. Blocking.
+    fn have(&self, server: &Server, files: &[PathBuf]) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|(at, _)| at.elapsed() > NAMES_AGE) {
+            let pairs = server.discover().map(|found| found.pairs).unwrap_or_default();
+            let paths = pairs.into_iter().map(|pair| resolved(pair.certificate));
+            *known = Some((Instant::now(), paths.collect()));
+        }
+        let names =
+            |file: &PathBuf| known.as_ref().is_some_and(|(_, all)| all.contains(&resolved(file.clone())));
+        files.iter().any(names)
+    }
+}
+
+fn resolved(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
+/// Whether the server's configuration names one of these files, where the sightings show no certificate; `None` where
+/// they do.
+pub(super) async fn is_named(
+    sightings: &[Sighting],
+    server: Arc<Server>,
+    names: Arc<Names>,
+    files: Vec<PathBuf>,
+) -> Option<bool> {
+    if !is_unseen(sightings) {
+        return None;
+    }
+    tokio::task::spawn_blocking(move || names.have(&server, &files)).await.ok()
 }

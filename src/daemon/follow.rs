@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout_at;
 
 use super::Daemon;
+use super::asking::Names;
 use crate::agent::{self, Cause, Event, Refused, ServerId, SiteId};
 use crate::config::Config;
 use crate::discover::Found;
@@ -118,6 +119,8 @@ struct Followed {
     blocked: bool,
     /// Published copies are swapped and loaded by one at a time.
     publishing: Arc<tokio::sync::Mutex<()>>,
+    /// What its configuration names, where that is not followed.
+    names: Arc<Names>,
 }
 
 impl Servers {
@@ -139,6 +142,7 @@ impl Servers {
             looking: false,
             blocked: false,
             publishing: Arc::default(),
+            names: Arc::default(),
         });
         Self {
             all: all.collect(),
@@ -170,6 +174,10 @@ impl Servers {
 
     pub(super) fn publishing(&self, id: ServerId) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(&self.all[id.0].publishing)
+    }
+
+    pub(super) fn names(&self, id: ServerId) -> Arc<Names> {
+        Arc::clone(&self.all[id.0].names)
     }
 
     /// What is wrong with a server, and since when.

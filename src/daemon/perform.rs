@@ -1,16 +1,18 @@
 //! Performing the agent's actions.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::asking;
+use super::asking::{self, Names};
 use super::follow::News;
 use super::hanging::ended_or_hangs;
 use super::{Daemon, PROBES_AT_ONCE, PROBES_WHILE_LOOKING, Site};
 use crate::agent::{self, Action, Cause, Event, NOT_READ, Seen, SiteId, State};
+use crate::config::Kind;
 use crate::courier::Order;
 use crate::crash;
 use crate::inspect::{Place, inspect};
@@ -185,8 +187,14 @@ impl Daemon {
             let server = self.servers.get(agent::ServerId(site.server));
             let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
             let apart = self.apart.clone();
+            let names = self.names_to_look_for(id);
             async move {
-                let sightings = asking::ask(server, site, apart, &leaf, patience).await;
+                let sightings = asking::ask(Arc::clone(&server), site, apart, &leaf, patience).await;
+                if let Some((names, files)) = names
+                    && let Some(is_named) = asking::is_named(&sightings, server, names, files).await
+                {
+                    let _ = results.send(Event::LoadIsEvidence(id, is_named));
+                }
                 let _ = results.send(Event::Probed(id, sightings));
             }
         });
@@ -199,6 +207,19 @@ impl Daemon {
             asking.await;
             let _ = ended.send(News::Probed { urgent });
         });
+    }
+
+    /// Where the site's certificate may be named, if its server is an nginx whose configuration is not followed; while
+    /// its handshakes decide whether it is reloaded.
+    fn names_to_look_for(&self, id: SiteId) -> Option<(Arc<Names>, Vec<PathBuf>)> {
+        let Site { roster, .. } = self.sites.get(&id)?;
+        let server = &self.config.servers[roster.settings.server];
+        let is_wanted = matches!(server.kind, Kind::Nginx(_)) && !server.discovers();
+        let is_probing = self.agent.site(id).is_some_and(|site| site.state() == State::Probing);
+        let copy = roster.stage.as_deref().map(Stage::certificate);
+        let files = copy.into_iter().chain([roster.settings.certificate.clone()]).collect();
+        let names = self.servers.names(agent::ServerId(roster.settings.server));
+        (is_wanted && is_probing).then_some((names, files))
     }
 
     /// Whether one of its files changed a moment ago.
@@ -252,7 +273,12 @@ impl Daemon {
                 let (site, seen) = (self.label(*id), self.agent.site(*id).and_then(agent::Site::disk));
                 let fingerprint =
                     seen.map(|seen| seen.bundle.leaf.fingerprint.to_string()).unwrap_or_default();
-                tracing::info!(site, fingerprint, "served and recorded");
+                match self.agent.site(*id).and_then(agent::Site::unseen) {
+                    Some(Problem { message, .. }) => {
+                        tracing::info!(site, fingerprint, reason = message, "loaded, not seen, and recorded");
+                    }
+                    None => tracing::info!(site, fingerprint, "served and recorded"),
+                }
                 if let Some((orders, _)) = &self.courier {
                     // It ends only with the loop.
                     let _ = orders.send(Order::Wake);

@@ -9,16 +9,18 @@ use super::acting::Hold;
 use super::backlog::Backlog;
 use super::give::retire;
 use super::{Daemon, wall};
-use crate::agent::{self, Event, Installed, Recorded, ServerId, SiteId};
+use crate::agent::{Event, Evidence, Installed, Recorded, ServerId, SiteId};
 use crate::inspect::Place;
 use crate::ledger::{Installation, Ledger, NewReport};
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 use crate::server::Server;
 use crate::stage::Stage;
 use crate::status::display_name;
 
 /// Written in one step at most; the next ones need not wait for ever.
 const TOGETHER: usize = 256;
+/// The length of a reason that is kept, in characters.
+const MAX_REASON: usize = 300;
 
 /// What waits to be written down, and whether somebody writes; and what is to be done then.
 #[derive(Clone, Default)]
@@ -56,12 +58,16 @@ impl Records {
 }
 
 impl Daemon {
+    /// Whether the portal is told of certificates that no handshake shows.
+    pub(super) fn reports_unproved(&self) -> bool {
+        self.config.portal.as_ref().is_none_or(|portal| portal.report_unproved)
+    }
+
     pub(super) fn record(&self, id: SiteId, installed: &Installed) {
-        let (Some(seen), Some(site)) = (self.agent.site(id).and_then(agent::Site::disk), self.sites.get(&id))
-        else {
-            return;
-        };
+        let (Some(agent_site), Some(site)) = (self.agent.site(id), self.sites.get(&id)) else { return };
+        let Some(seen) = agent_site.disk() else { return };
         let (bundle, settings) = (&seen.bundle, &site.roster.settings);
+        let unseen = agent_site.unseen().filter(|_| installed.evidence == Evidence::Load);
         let installation = Installation {
             site: site.roster.key().into_owned(),
             name: display_name(settings, Some(&bundle.leaf)),
@@ -69,15 +75,18 @@ impl Daemon {
                 leaf: bundle.leaf.fingerprint,
                 set: bundle.set,
                 intermediates: bundle.intermediates,
+                evidence: installed.evidence,
             },
             how: installed.how,
             whole_at: wall(installed.whole),
             reloaded_at: installed.reloaded.map(wall),
             served_at: wall(installed.served),
+            unseen: unseen.map(|problem| printable(&problem.message, MAX_REASON)),
             report: site.report.then(|| NewReport {
                 hosts: bundle.leaf.hosts.to_string(),
                 remote_create_date: remote_create_date(seen.written_at),
                 not_after: bundle.leaf.not_after,
+                put_aside: installed.evidence == Evidence::Load && !self.reports_unproved(),
             }),
         };
         let server = self.servers.get(ServerId(settings.server));
@@ -166,17 +175,23 @@ mod tests {
 
     fn entry(number: usize, site: &str) -> ToWrite {
         let (leaf, at) = (Fingerprint::of(site.as_bytes()), Timestamp::from_second(4).unwrap());
-        let report = NewReport { hosts: site.into(), remote_create_date: "then".into(), not_after: at };
+        let report = NewReport {
+            hosts: site.into(),
+            remote_create_date: "then".into(),
+            not_after: at,
+            put_aside: false,
+        };
         ToWrite {
             id: SiteId(number),
             installation: Installation {
                 site: site.to_owned(),
                 name: site.to_owned(),
-                recorded: Recorded { leaf, set: leaf, intermediates: 1 },
+                recorded: Recorded { leaf, set: leaf, intermediates: 1, evidence: Evidence::Handshake },
                 how: How::Installed,
                 whole_at: at,
                 reloaded_at: None,
                 served_at: at,
+                unseen: None,
                 report: Some(report),
             },
             after: After { server: Arc::new(Server::new(&Config::of_this_host().servers[0])), copies: None },

@@ -108,9 +108,14 @@ impl Daemon {
             State::Inspecting if probed_at.is_none() => "unknown",
             State::Current => "current",
             State::Ready | State::Reloading { .. } => "reloading",
-            State::Inspecting | State::Probing | State::Verifying { .. } | State::Recording => "verifying",
+            State::Inspecting | State::Probing | State::Verifying { .. } | State::Recording { .. } => {
+                "verifying"
+            }
             State::Waiting { .. } | State::HeldOff { .. } => "waiting",
         };
+        let served = probed_at.and_then(|at| Served::of(shown.iter().map(Arc::as_ref), leaf, wall(at)));
+        let loaded = (probed_at.zip(leaf).zip(site.unseen()))
+            .map(|((at, leaf), reason)| Served::loaded(leaf, wall(at), reason));
         let awaits = matches!(site.state(), State::Awaiting { .. });
         let pending = site.fault().map(|fault| fault.message.clone());
         let pending = pending.or_else(|| awaits.then(|| "its server has not loaded it yet".to_owned()));
@@ -119,8 +124,13 @@ impl Daemon {
             server: self.config.servers[configured.server].name.clone(),
             state: state.to_owned(),
             certificate: Certificate::of(&configured.certificate, site.disk()),
-            served: probed_at.and_then(|at| Served::of(shown.iter().map(Arc::as_ref), leaf, wall(at))),
-            report: Report::told(report),
+            served: served.or(loaded),
+            report: match site.unseen() {
+                Some(_) if configured.report && !self.reports_unproved() => {
+                    Report::told(report).or_unproved()
+                }
+                _ => Report::told(report),
+            },
             pending: pending.filter(|_| problem.is_none()),
             polled: self.watcher.blind(Topic::Site(id)).map(|why| why.reason().to_owned()),
             problem,

@@ -73,7 +73,8 @@ pub(super) fn enqueue(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let leaf = leaf.to_string();
-    let state = if how == How::Adopted { "unasked" } else { "pending" };
+    let wanted = if how == How::Adopted { "unasked" } else { "pending" };
+    let (state, put_aside) = if report.put_aside { ("superseded", Some(wanted)) } else { (wanted, None) };
     if let Some(replaced) = replaced.filter(|replaced| *replaced != leaf) {
         transaction.execute(
             "UPDATE report SET state = 'superseded', ended_at = ?2
@@ -95,10 +96,12 @@ pub(super) fn enqueue(
     }
     let mut add = transaction.prepare_cached(
         "INSERT INTO report (site, fingerprint, hosts, remote_create_date, not_after, state, next_attempt_at,
-                             postponed_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?6, ?6, ?6)
+                             postponed_at, created_at, put_aside)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?6, ?6, ?6, ?8)
          ON CONFLICT (site, fingerprint) DO UPDATE
-         SET state = ?7, next_attempt_at = ?6, postponed_at = ?6, remote_create_date = ?4, ended_at = NULL",
+         SET state = CASE WHEN ?8 IS NULL AND put_aside = 'unasked' THEN 'unasked' ELSE ?7 END,
+             put_aside = CASE WHEN put_aside = 'unasked' AND ?8 IS NOT NULL THEN 'unasked' ELSE ?8 END,
+             next_attempt_at = ?6, postponed_at = ?6, remote_create_date = ?4, ended_at = NULL",
     )?;
     add.execute((
         site,
@@ -108,6 +111,7 @@ pub(super) fn enqueue(
         milliseconds(report.not_after),
         milliseconds(now),
         state,
+        put_aside,
     ))?;
     Ok(())
 }
@@ -241,14 +245,23 @@ impl Ledger {
         })
     }
 
-    /// Reports are made for these sites alone: others' that were not delivered are put aside, and those that were
-    /// put aside and are of what is served now are taken up again.
+    /// Reports are made for these sites alone, and only if `unproved` is set for those of them whose load is the only
+    /// evidence: others' that were not delivered are put aside, and those that were put aside and are of what is
+    /// served now are taken up again.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn report_only(&self, sites: &[String], now: Timestamp) -> Result<(), LedgerError> {
+    pub fn report_only(&self, sites: &[String], unproved: bool, now: Timestamp) -> Result<(), LedgerError> {
         self.write(|transaction| {
-            let reporting: HashSet<&str> = sites.iter().map(String::as_str).collect();
+            let mut reporting: HashSet<&str> = sites.iter().map(String::as_str).collect();
+            if !unproved {
+                let mut query =
+                    transaction.prepare_cached("SELECT site FROM site WHERE evidence = 'load'")?;
+                let mut rows = query.query([])?;
+                while let Some(row) = rows.next()? {
+                    reporting.remove(row.get_ref(0)?.as_str()?);
+                }
+            }
             let of_others = reports(
                 transaction,
                 "SELECT id, site FROM report WHERE state IN ('unasked', 'pending', 'held')",

@@ -3,6 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod evidence;
 mod limits;
 mod log;
 mod outlets;
@@ -31,15 +32,22 @@ fn of_hosts(site: &str, name: &str, hosts: &str) -> Installation {
     Installation {
         site: site.to_owned(),
         name: format!("name of {site}"),
-        recorded: Recorded { leaf: leaf(name), set: leaf("chain"), intermediates: 2 },
+        recorded: Recorded {
+            leaf: leaf(name),
+            set: leaf("chain"),
+            intermediates: 2,
+            evidence: Evidence::Handshake,
+        },
         how: How::Installed,
         whole_at: at(1),
         reloaded_at: Some(at(2)),
         served_at: at(3),
+        unseen: None,
         report: Some(NewReport {
             hosts: hosts.to_owned(),
             remote_create_date: format!("date of {name}"),
             not_after: at(90 * DAY),
+            put_aside: false,
         }),
     }
 }
@@ -350,7 +358,7 @@ fn what_is_acknowledged_survives_a_power_cut_and_is_nobody_elses() {
     };
     assert_eq!(pragma("synchronous"), 2.into(), "FULL");
     assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
-    assert_eq!(pragma("user_version"), 6.into());
+    assert_eq!(pragma("user_version"), 7.into());
     let below = folder.path().join("made/by/certhook");
     let made = Ledger::open(&below).unwrap();
     made.note(&Entry::new(at(1), "a", "well")).unwrap();
@@ -526,17 +534,17 @@ fn sites_that_no_longer_report_are_put_aside_and_taken_up_again() {
         ledger.install(&of_hosts(site, site, site), at(4)).unwrap();
     }
     ledger.hold(&report_of(&ledger, "a").unwrap(), &why("refused"), at(5)).unwrap();
-    ledger.report_only(&["b".to_owned()], at(6)).unwrap();
+    ledger.report_only(&["b".to_owned()], true, at(6)).unwrap();
     assert_eq!((state_of(&ledger, "a"), state_of(&ledger, "b")), (None, Some(ReportState::Pending)));
     ledger.delivered(&next(&ledger).unwrap(), at(7)).unwrap();
-    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(8)).unwrap();
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], true, at(8)).unwrap();
     assert_eq!(
         (state_of(&ledger, "a"), state_of(&ledger, "b")),
         (Some(ReportState::Pending), Some(ReportState::Delivered))
     );
     // What is not served any more is not taken up.
     ledger.install(&of_hosts("a", "newer", "a"), at(9)).unwrap();
-    ledger.report_only(&["a".to_owned()], at(10)).unwrap();
+    ledger.report_only(&["a".to_owned()], true, at(10)).unwrap();
     assert_eq!((state_of(&ledger, "a"), state_of(&ledger, "newer")), (None, Some(ReportState::Pending)));
 }
 
@@ -545,16 +553,16 @@ fn sites_that_no_longer_report_are_put_aside_and_taken_up_again() {
 fn what_one_site_leaves_another_takes_up_in_the_same_step() {
     let (_folder, ledger) = new();
     ledger.install(&of_hosts("a", "one", "a"), at(4)).unwrap();
-    ledger.report_only(&[], at(5)).unwrap();
+    ledger.report_only(&[], true, at(5)).unwrap();
     ledger.install(&of_hosts("b", "one", "a"), at(6)).unwrap();
     assert_eq!(next(&ledger).unwrap().site, "b");
-    ledger.report_only(&["a".to_owned()], at(7)).unwrap();
+    ledger.report_only(&["a".to_owned()], true, at(7)).unwrap();
     assert_eq!(next(&ledger).unwrap().site, "a");
-    ledger.report_only(&["b".to_owned()], at(8)).unwrap();
+    ledger.report_only(&["b".to_owned()], true, at(8)).unwrap();
     assert_eq!(next(&ledger).unwrap().site, "b");
     // Of two that come back at once one tells the portal.
-    ledger.report_only(&[], at(9)).unwrap();
-    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(10)).unwrap();
+    ledger.report_only(&[], true, at(9)).unwrap();
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], true, at(10)).unwrap();
     ledger.delivered(&next(&ledger).unwrap(), at(11)).unwrap();
     assert_eq!(next(&ledger), None);
 }
@@ -650,9 +658,9 @@ fn a_report_that_was_put_aside_is_not_sent_without_asking_first() {
     let held =
         next(&ledger).filter(|report| report.site == "b").or_else(|| report_of(&ledger, "two")).unwrap();
     ledger.hold(&held, &why("http_400"), at(2)).unwrap();
-    ledger.report_only(&[], at(3)).unwrap();
+    ledger.report_only(&[], true, at(3)).unwrap();
     assert_eq!(next(&ledger), None);
-    ledger.report_only(&["a".to_owned(), "b".to_owned()], at(4)).unwrap();
+    ledger.report_only(&["a".to_owned(), "b".to_owned()], true, at(4)).unwrap();
     // The portal's list is asked first of the one; the other has one more chance.
     assert_eq!(state_of(&ledger, "one"), Some(ReportState::Unasked));
     assert_eq!(state_of(&ledger, "two"), Some(ReportState::Pending));

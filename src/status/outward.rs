@@ -93,6 +93,9 @@ impl Site {
                 fingerprint: served.fingerprint.clone(),
                 not_after: served.not_after,
                 checked_at: served.checked_at,
+                evidence: served.evidence,
+                // It names sockets by their paths.
+                reason: served.reason.as_ref().map(|_| MESSAGE.to_owned()),
             }),
             report: Report {
                 state: self.report.state.clone(),
@@ -163,6 +166,7 @@ fn hide_as(code: &str, problem: &SiteProblem) -> SiteProblem {
 mod tests {
     use super::super::samples::{at, server, site, status, trouble};
     use super::*;
+    use crate::agent::Evidence;
 
     const SECRET: &str = "/root/secret";
 
@@ -173,6 +177,8 @@ mod tests {
         let mut one = site("a.test");
         one.certificate.path = SECRET.to_owned();
         (one.problem, one.pending) = (site_problem(), Some(SECRET.to_owned()));
+        let reason = Some(SECRET.to_owned());
+        one.served = one.served.map(|served| Served { evidence: Evidence::Load, reason, ..served });
         (one.report.state, one.report.error) = ("held".to_owned(), Some(SECRET.to_owned()));
         (one.report.code, one.report.remedy) = (Some("http_400".to_owned()), Some(SECRET.to_owned()));
         let mut all = status(&[one]);
@@ -205,7 +211,7 @@ mod tests {
     fn no_path_and_no_word_goes_out() {
         let all = full("nginx_refused");
         let told = serde_json::to_string(&all.outward()).unwrap();
-        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 23);
+        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 24);
         assert!(!told.contains("secret"), "{told}");
         assert!(told.contains("a.test") && told.contains("nginx_refused"), "{told}");
     }

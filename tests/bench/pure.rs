@@ -60,7 +60,13 @@ impl World {
         let (disk, wire) = (vec![0; sites], vec![0; sites]);
         let mut world = Self { agent: Agent::new(tuning, &[setup]), now: Instant::now(), sets, disk, wire };
         for site in 0..sites {
-            let setup = SiteSetup { server: ServerId(0), recorded: None, unloaded: false, pace: None };
+            let setup = SiteSetup {
+                server: ServerId(0),
+                recorded: None,
+                unloaded: false,
+                load_is_evidence: true,
+                pace: None,
+            };
             world.run(Event::Added(SiteId(site), setup));
         }
         world.rest();

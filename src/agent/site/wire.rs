@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Reloaded, State};
-use crate::agent::judge::{Wire, judge};
+use crate::agent::judge::{Wire, is_unseen, judge};
+use crate::agent::proof::Verdict;
 use crate::agent::schedule::Key;
 use crate::agent::{
-    ACCEPTED, Action, Agent, How, Installed, LAST_MINUTE, MOST_RELOADS, Mark, OVERLAP, Recorded, Sighting,
-    SiteId,
+    ACCEPTED, Action, Agent, Evidence, How, Installed, LAST_MINUTE, MOST_RELOADS, Mark, OVERLAP, Recorded,
+    Sighting, SiteId,
 };
 use crate::problem::Problem;
 
@@ -18,6 +19,7 @@ impl Agent {
         site.asking = false;
         let Some(disk) = &site.disk else { return };
         let wire = judge(disk, site.recorded.as_ref(), &sightings);
+        site.unseen = is_unseen(&sightings).then(|| Box::new((wire.clone(), now)));
         // On most sites at all times that is what is on disk.
         let mut shown = Vec::new();
         for seen in sightings.into_iter().filter_map(|sighting| sighting.outcome.ok()) {
@@ -38,6 +40,14 @@ impl Agent {
         }
     }
 
+    /// Weighs again what the last handshakes came to, if they showed no certificate at all.
+    pub(in crate::agent) fn weigh_unseen(&mut self, now: Instant, id: SiteId) {
+        let site = &self.sites[id];
+        if let (State::Probing, Some((wire, _))) = (site.state, site.unseen.as_deref()) {
+            self.before_reload(now, id, wire.clone());
+        }
+    }
+
     fn before_reload(&mut self, now: Instant, id: SiteId, wire: Wire) {
         if self.look_again(now, id) {
             return;
@@ -54,6 +64,10 @@ impl Agent {
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let new = site.is_new(disk);
+        if let Some(verdict) = self.by_load(id) {
+            return self.take_verdict_of_load(now, id, verdict);
+        }
+        let site = &self.sites[id];
         match wire {
             Wire::Stale(_) if new => self.servers[site.server.0].loads_when_told = true,
             Wire::Served if new => self.servers[site.server.0].loads_when_told = false,
@@ -72,11 +86,14 @@ impl Agent {
             .as_ref()
             .filter(|reloaded| reloaded.set == set)
             .map_or(0, |reloaded| reloaded.times);
-        let tried = times > 0;
+        // What was written again while it was loaded may have been loaded by halves.
+        let tried = times > 0 && !(times < MOST_RELOADS && site.was_written_during_load());
         // The leaf alone cannot show that a mended chain was loaded.
         let new_chain =
             new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
-        let uncertain = site.problem.is_some() || site.failures > 0 || self.may_be_old(site.server);
+        let by_load = site.recorded.is_some_and(|recorded| recorded.evidence == Evidence::Load);
+        let uncertain =
+            by_load || site.problem.is_some() || site.failures > 0 || self.may_be_old(site.server);
         match wire {
             Wire::Served if new_chain && !tried => self.ready(now, id),
             Wire::Served if new || uncertain => self.shown(now, id),
@@ -176,48 +193,73 @@ impl Agent {
         }
         // More reloads would not end a worker that still accepts.
         if now >= until && self.old_worker(self.sites[id].server).is_none() {
+            let site = &mut self.sites[id];
+            if site.unseen.is_some() && site.load_of_set().is_some() {
+                // The files must be what they were before the load.
+                site.state = State::Current;
+                return self.look_now(now, id, true);
+            }
             self.failed(now, id, problem);
             return;
         }
-        // Old workers accept for a tenth of a second; after that there is less hurry.
+        self.ask_after_pause(now, id, since);
+    }
+
+    /// Old workers accept for a tenth of a second; after that there is less hurry.
+    fn ask_after_pause(&mut self, now: Instant, id: SiteId, since: Instant) {
         let pause =
             (now.duration_since(since) / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         self.schedule.set(Key::Site(id), now + pause);
     }
 
-    /// The leaf on disk is proved to be served; handshakes have shown it since `served`.
-    pub(in crate::agent) fn proved(&mut self, now: Instant, id: SiteId, served: Instant) {
-        let site = &self.sites[id];
-        match site.state {
-            State::Probing if !site.disk.as_ref().is_some_and(|disk| site.is_new(disk)) => {
-                self.settled(now, id);
+    /// A load of the set on disk is weighed, whether it proves it.
+    fn take_verdict_of_load(&mut self, now: Instant, id: SiteId, verdict: Verdict) {
+        match verdict {
+            Verdict::Proved => self.proved(now, id, now, Evidence::Load),
+            Verdict::Look => self.look_at_workers_soon(now, self.sites[id].server),
+            Verdict::Ask(until) => {
+                let site = &mut self.sites[id];
+                let since = site.load_of_set().unwrap_or(now);
+                site.state = State::Verifying { since, until };
+                let server = site.server;
+                self.look_at_workers_soon(now, server);
+                self.ask_after_pause(now, id, since);
             }
-            _ => self.record(now, id, served),
         }
     }
 
-    fn record(&mut self, now: Instant, id: SiteId, served: Instant) {
+    /// The leaf on disk is proved to be served; if handshakes have shown it, since `served`.
+    pub(in crate::agent) fn proved(&mut self, now: Instant, id: SiteId, served: Instant, evidence: Evidence) {
+        let site = &self.sites[id];
+        let is_new = site.disk.as_ref().is_some_and(|disk| site.is_new(disk));
+        let is_known = site.recorded.is_some_and(|recorded| recorded.evidence == evidence);
+        match site.state {
+            State::Probing if !is_new && is_known => self.settled(now, id),
+            _ => self.record(now, id, served, evidence),
+        }
+    }
+
+    fn record(&mut self, now: Instant, id: SiteId, served: Instant, evidence: Evidence) {
         let site = &mut self.sites[id];
         let Some(disk) = &site.disk else { return };
         let set = disk.bundle.set;
         let reloaded =
             site.reloaded.as_ref().filter(|reloaded| reloaded.set == set).map(|reloaded| reloaded.at);
         let how = match site.recorded {
-            None if reloaded.is_none() && site.untouched => How::Adopted,
+            // A load that nothing shows does not tell whether the set is new to the server.
+            None if site.untouched && (reloaded.is_none() || evidence == Evidence::Load) => How::Adopted,
             Some(recorded) if recorded.leaf == disk.bundle.leaf.fingerprint => How::Restored,
             _ => How::Installed,
         };
         let whole = site.whole.map_or(now, |(_, since)| since);
-        site.state = State::Recording;
-        self.actions.push(Action::Record(id, Installed { how, whole, reloaded, served }));
+        site.state = State::Recording { evidence };
+        self.actions.push(Action::Record(id, Installed { how, whole, reloaded, served, evidence }));
         self.calm(now, id);
     }
 
     pub(in crate::agent) fn recorded(&mut self, now: Instant, id: SiteId, outcome: Result<(), Problem>) {
         let site = &mut self.sites[id];
-        if site.state != State::Recording {
-            return;
-        }
+        let State::Recording { evidence } = site.state else { return };
         if let Err(problem) = outcome {
             self.failed(now, id, problem);
             return;
@@ -226,6 +268,7 @@ impl Agent {
             leaf: disk.bundle.leaf.fingerprint,
             set: disk.bundle.set,
             intermediates: disk.bundle.intermediates,
+            evidence,
         });
         self.settled(now, id);
     }

@@ -32,6 +32,8 @@ pub(super) struct World {
     /// Every leaf that a handshake showed.
     ever_served: Vec<HashSet<u8>>,
     pub(super) recorded: Vec<Option<u8>>,
+    /// What proved it.
+    pub(super) evidence: Vec<Evidence>,
     pub(super) had_chain: bool,
     /// Of every server, from the next start on.
     pub(super) server_setup: ServerSetup,
@@ -66,6 +68,10 @@ pub(super) struct World {
     pub(super) loads_each: bool,
     pub(super) reachable: bool,
     pub(super) one_is_silent: bool,
+    /// Loads prove what handshakes do not show, from the next start on.
+    pub(super) load_is_evidence: bool,
+    /// The server answers, and shows no certificate.
+    pub(super) refuses_handshakes: bool,
     /// The host does not have the address.
     pub(super) not_here: bool,
     pub(super) foreign: bool,
@@ -139,6 +145,7 @@ impl World {
             servers: servers.to_vec(),
             ever_served: vec![HashSet::new(); sites],
             recorded: vec![recorded; sites],
+            evidence: vec![Evidence::Handshake; sites],
             had_chain,
             server_setup: ServerSetup {
                 verify_timeout: Duration::from_secs(10),
@@ -168,6 +175,8 @@ impl World {
             loads_each: false,
             reachable: true,
             one_is_silent: false,
+            load_is_evidence: false,
+            refuses_handshakes: false,
             not_here: false,
             foreign: false,
             ledger_fails: false,
@@ -227,11 +236,14 @@ impl World {
 
     /// A site comes, or comes back.
     pub(super) fn add(&mut self, site: usize, unloaded: bool) {
-        let recorded = self.recorded[site].map(|leaf| self.record_of(leaf));
+        let evidence = self.evidence[site];
+        let recorded = self.recorded[site].map(|leaf| Recorded { evidence, ..self.record_of(leaf) });
         let ages = self.reloads_for[site].iter().map(|(at, _)| (self.now - *at, false));
         let recent = ages.filter(|(age, _)| *age < 2 * PACE_WINDOW);
         let pace = Pace::after(recent, self.now, self.changes_free).filter(|_| self.changes_free > 0);
-        let setup = SiteSetup { server: ServerId(self.servers[site]), recorded, unloaded, pace };
+        let server = ServerId(self.servers[site]);
+        let load_is_evidence = self.load_is_evidence;
+        let setup = SiteSetup { server, recorded, unloaded, load_is_evidence, pace };
         self.event(Event::Added(SiteId(site), setup));
     }
 
@@ -315,7 +327,16 @@ impl World {
                 }
                 let outcome = self.load(id.0).map(|took| Loaded {
                     took,
-                    marks: Vec::new(),
+                    marks: match self.load_is_evidence {
+                        true => self
+                            .agent
+                            .reloading(id)
+                            .into_iter()
+                            .flatten()
+                            .map(|site| (*site, self.mark))
+                            .collect(),
+                        false => Vec::new(),
+                    },
                     kept_back: std::mem::take(&mut self.kept_back),
                     before: BTreeSet::from([self.generation]),
                 });
@@ -333,8 +354,18 @@ impl World {
                 } else {
                     let leaf = self.agent.site(id).unwrap().disk().unwrap().bundle.leaf.fingerprint;
                     let leaf = (0..=255).find(|number| leaf_of(*number).fingerprint == leaf).unwrap();
-                    assert!(self.ever_served[id.0].contains(&leaf), "recorded before the wire showed it");
+                    match installed.evidence {
+                        Evidence::Handshake => assert!(
+                            self.ever_served[id.0].contains(&leaf),
+                            "recorded before the wire showed it"
+                        ),
+                        Evidence::Load => assert!(
+                            self.wire[id.0] == leaf && self.now >= self.before[id.0].1,
+                            "recorded before it was loaded"
+                        ),
+                    }
                     self.recorded[id.0] = Some(leaf);
+                    self.evidence[id.0] = installed.evidence;
                     self.records.push((id.0, leaf, installed.how));
                     self.record_times.push(installed.served);
                     Ok(())
@@ -386,7 +417,9 @@ impl World {
             true if overlapping => self.before[site].0,
             true => self.wire[site],
         };
-        self.ever_served[site].insert(leaf);
+        if self.reachable && !self.refuses_handshakes && !self.not_here {
+            self.ever_served[site].insert(leaf);
+        }
         let mut leaf = Leaf { not_after: self.leaves_end, ..leaf_of(leaf) };
         if self.foreign {
             leaf = Leaf { hosts: Hosts::from_portal_name("other.test"), ..leaf_of(99) };
@@ -398,6 +431,9 @@ impl World {
             outcome: match (self.reachable, self.not_here) {
                 (_, true) => {
                     Err(Unseen::NotHere(Problem::new("not_on_this_host", "it is not here", "nothing")))
+                }
+                (true, false) if self.refuses_handshakes => {
+                    Err(Unseen::Refused(Problem::new("no_handshake", "it shows none", "see it")))
                 }
                 (true, false) => Ok(leaf.into()),
                 (false, false) => Err(Unseen::Unreachable(problem)),
@@ -430,6 +466,7 @@ impl World {
             leaf: leaf_of(leaf).fingerprint,
             set: Fingerprint::of(&[leaf, 1, 0]),
             intermediates: u32::from(self.had_chain),
+            evidence: Evidence::Handshake,
         }
     }
 

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::super::{Daemon, Site};
 use super::News;
 use crate::agent::{Event, PACE_WINDOW, Pace, Recorded, ServerId, SiteId, SiteSetup};
-use crate::config::Config;
+use crate::config::{Config, Kind};
+use crate::courier::Order;
 use crate::discover::Found;
 use crate::inspect::Place;
 use crate::ledger::Ledger;
@@ -134,6 +135,7 @@ impl Daemon {
                         server,
                         recorded,
                         unloaded: site.discovered && recorded.is_none() && !loaded.contains(&server),
+                        load_is_evidence: self.load_is_evidence(&site),
                         pace: paces.get(&*site.key()).copied(),
                     };
                     if !first {
@@ -154,11 +156,21 @@ impl Daemon {
         }
     }
 
+    /// Whether a load that ended well has loaded the site's certificate: nginx's configuration names it.
+    fn load_is_evidence(&self, site: &roster::Site) -> bool {
+        let server = &self.config.servers[site.settings.server];
+        matches!(server.kind, Kind::Nginx(_)) && !site.places.is_empty()
+    }
+
     /// A site that was there before: only what is asked, and where its files are, concerns the agent.
     fn update(&mut self, id: SiteId, new: roster::Site) -> Option<Event> {
+        let is_evidence = self.load_is_evidence(&new);
         let known = self.sites.get_mut(&id)?;
         let old = std::mem::replace(&mut known.roster, new);
-        let new = &known.roster.settings;
+        if old.places.is_empty() != known.roster.places.is_empty() {
+            self.feed(Event::LoadIsEvidence(id, is_evidence));
+        }
+        let new = &self.sites.get(&id)?.roster.settings;
         let moved = Place::of(&old.settings) != Place::of(new);
         if !moved
             && old.settings.verify == new.verify
@@ -187,8 +199,13 @@ impl Daemon {
             // Those that are recorded and not seen yet are not gone for that.
             reporting.extend(recorded(&self.ledger).into_keys().filter(is_other));
         }
-        if let Err(error) = self.ledger.report_only(&reporting, Timestamp::now()) {
+        if let Err(error) = self.ledger.report_only(&reporting, self.reports_unproved(), Timestamp::now()) {
             tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
+        }
+        // Some may be taken up that were put aside.
+        if let Some((orders, _)) = &self.courier {
+            // It ends only with the loop.
+            let _ = orders.send(Order::Wake);
         }
     }
 }
