@@ -6,6 +6,7 @@
 
 mod client;
 mod connect;
+mod groups;
 mod handshake;
 mod hello;
 mod legacy;
@@ -15,8 +16,8 @@ mod verifier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, NamedGroup};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -27,6 +28,8 @@ use crate::apart::{Apart, Kind};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
 use crate::config::{Address, Ask, Endpoint, Origin, Site};
 use crate::problem::Problem;
+use client::Offer;
+use groups::OWN_GROUPS;
 use handshake::{Failure, shake_hands};
 use verifier::Witness;
 
@@ -210,7 +213,7 @@ async fn ask(
                 if is_legacy {
                     legacy::shake_hands(endpoint, host, only, &witness).await
                 } else {
-                    shake_hands(endpoint, host, only, &witness).await
+                    shake_hands(endpoint, host, Offer { only, group: None }, &witness).await
                 }
             };
             let outcome = timeout(patience, attempt).await;
@@ -232,7 +235,24 @@ async fn ask(
             }
         }
     }
-    Err(explain(endpoint, host, patience, told.unwrap_or(Failed::Late)).await)
+    let told = told.unwrap_or(Failed::Late);
+    let wanted = match told {
+        Failed::Told(Failure::Alert(_)) => {
+            timeout(patience, legacy::wanted(endpoint, host)).await.ok().flatten()
+        }
+        _ => None,
+    };
+    let group = wanted.map(|(_, group)| NamedGroup::from(group));
+    if let Some(group) = group.filter(|group| OWN_GROUPS.iter().any(|own| own.name() == *group)) {
+        for only in [Some(leaf.key_type), None] {
+            let (witness, offer) = (Arc::new(Witness::new(only)), Offer { only, group: Some(group) });
+            let _ = timeout(patience, shake_hands(endpoint, host, offer, &witness)).await;
+            if let Some(ders) = witness.take() {
+                return read(leaf, ders).map_err(|why| reason::unreadable(endpoint, host, &why));
+            }
+        }
+    }
+    Err(explain(endpoint, host, patience, told, wanted))
 }
 
 /// Why one handshake showed no leaf.
@@ -262,19 +282,24 @@ impl Failed {
     }
 }
 
-async fn explain(endpoint: &Endpoint, host: &str, patience: Duration, failed: Failed) -> Unseen {
+fn explain(
+    endpoint: &Endpoint,
+    host: &str,
+    patience: Duration,
+    failed: Failed,
+    wanted: Option<(u16, u16)>,
+) -> Unseen {
     let failure = match failed {
         Failed::Late => {
             return reason::unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32()));
+        }
+        Failed::Told(Failure::Connect(_)) if connect::needs_ipv6(endpoint) && !connect::has_ipv6() => {
+            return reason::no_ipv6(endpoint);
         }
         Failed::Told(Failure::Connect(error) | Failure::BrokenOff(error)) => {
             return reason::unreachable(endpoint, &error.to_string());
         }
         Failed::Told(failure) => failure,
-    };
-    let wanted = match failure {
-        Failure::Alert(_) => timeout(patience, legacy::wanted(endpoint, host)).await.ok().flatten(),
-        _ => None,
     };
     reason::refused(endpoint, host, &failure, wanted)
 }

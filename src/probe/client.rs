@@ -10,13 +10,23 @@ use rustls::crypto::{CipherSuiteCommon, CryptoProvider, ring};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, Error, NamedGroup, SupportedCipherSuite, Tls12CipherSuite};
 
+use super::groups::OWN_GROUPS;
 use super::verifier::Witness;
 use crate::certificate::KeyType;
 
+/// What one handshake offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// The only kind of certificate that is asked for.
+    pub(super) only: Option<KeyType>,
+    /// The only group, of [`OWN_GROUPS`]; else those of ring.
+    pub(super) group: Option<NamedGroup>,
+}
+
 /// A client for one handshake. What is costly to make is made once.
-pub(super) fn client(only: Option<KeyType>, witness: Arc<Witness>) -> Result<ClientConfig, Error> {
+pub(super) fn client(offer: Offer, witness: Arc<Witness>) -> Result<ClientConfig, Error> {
     static MADE: [OnceLock<ClientConfig>; 4] = [const { OnceLock::new() }; 4];
-    let kind = match only {
+    let kind = match offer.only {
         None => 0,
         Some(KeyType::Rsa) => 1,
         Some(KeyType::Ecdsa) => 2,
@@ -24,9 +34,10 @@ pub(super) fn client(only: Option<KeyType>, witness: Arc<Witness>) -> Result<Cli
     };
     let place = &MADE[kind];
     let mut config = match place.get() {
+        _ if offer.group.is_some() => make(offer)?,
         Some(made) => made.clone(),
         None => {
-            let made = make(only)?;
+            let made = make(offer)?;
             place.get_or_init(|| made).clone()
         }
     };
@@ -34,8 +45,12 @@ pub(super) fn client(only: Option<KeyType>, witness: Arc<Witness>) -> Result<Cli
     Ok(config)
 }
 
-fn make(only: Option<KeyType>) -> Result<ClientConfig, Error> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider(only)))
+fn make(Offer { only, group }: Offer) -> Result<ClientConfig, Error> {
+    let mut provider = provider(only);
+    if let Some(group) = group {
+        provider.kx_groups = OWN_GROUPS.into_iter().filter(|own| own.name() == group).collect();
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Witness::new(only)))

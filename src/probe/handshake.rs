@@ -7,10 +7,9 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::client;
+use super::client::{Offer, client};
 use super::connect::{Stream, connect};
 use super::verifier::Witness;
-use crate::certificate::KeyType;
 use crate::config::Endpoint;
 
 /// Why a handshake showed nothing.
@@ -29,13 +28,13 @@ pub(super) enum Failure {
 pub(super) async fn shake_hands(
     endpoint: &Endpoint,
     host: &str,
-    only: Option<KeyType>,
+    offer: Offer,
     witness: &Arc<Witness>,
 ) -> Result<(), Failure> {
     // A name that cannot stand in a handshake is left out, as an address always is.
     let no_name = || ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
     let name = ServerName::try_from(host.to_owned()).unwrap_or_else(|_| no_name());
-    let config = client(only, Arc::clone(witness)).map_err(Failure::Other)?;
+    let config = client(offer, Arc::clone(witness)).map_err(Failure::Other)?;
     let tls = ClientConnection::new(Arc::new(config), name).map_err(Failure::Other)?;
     let (stream, greeting) = connect(endpoint).await.map_err(Failure::Connect)?;
     converse(stream, greeting, tls, witness).await

@@ -3,10 +3,11 @@
 use rustls::{AlertDescription, CertificateError, CipherSuite, Error, InvalidMessage, NamedGroup};
 
 use super::client::provider;
+use super::groups::OWN_GROUPS;
 use super::handshake::Failure;
 use crate::agent::Unseen;
 use crate::config::{Address, Endpoint};
-use crate::problem::{Problem, printable};
+use crate::problem::{NOT_ON_THIS_HOST, Problem, printable};
 
 const NO_ANSWER: &str = "see that the server runs and listens there, and that nothing keeps this host out";
 const NO_TLS: &str = "see that it speaks TLS there, for this name";
@@ -16,6 +17,13 @@ const NO_CERTIFICATE: &str = "see that a server takes this name there and has a 
 pub(super) fn unreachable(endpoint: &Endpoint, why: &str) -> Unseen {
     let message = format!("{endpoint} does not answer: {}", printable(why, 200));
     Unseen::Unreachable(Problem::new("unreachable", message, NO_ANSWER))
+}
+
+/// The host has no socket of this family.
+pub(super) fn no_ipv6(endpoint: &Endpoint) -> Unseen {
+    let message = format!("{endpoint}: IPv6 is switched off on this host, so the address is not asked");
+    let remedy = "nothing, where it is meant to be off; else switch it on with sysctl net.ipv6.conf.all.disable_ipv6=0";
+    Unseen::NotHere(Problem::new(NOT_ON_THIS_HOST, message, remedy))
 }
 
 /// The endpoint answers, and shows no certificate. `wanted` are the suite and the group that it names in TLS 1.3.
@@ -64,21 +72,27 @@ fn no_handshake(endpoint: &Endpoint, host: &str, why: &str, remedy: &str) -> Uns
 
 /// Whether this build can shake hands in TLS 1.3 with this suite and in this group.
 fn speaks((suite, group): (u16, u16)) -> bool {
-    let provider = provider(None);
-    let has_suite = provider.cipher_suites.iter().any(|known| u16::from(known.suite()) == suite);
-    has_suite && provider.kx_groups.iter().any(|known| u16::from(known.name()) == group)
+    provider(None).cipher_suites.iter().any(|known| u16::from(known.suite()) == suite) && has_group(group)
+}
+
+/// The groups of this build.
+fn groups() -> impl Iterator<Item = u16> {
+    provider(None).kx_groups.into_iter().chain(OWN_GROUPS).map(|known| u16::from(known.name()))
+}
+
+fn has_group(group: u16) -> bool {
+    groups().any(|known| known == group)
 }
 
 fn cannot_speak(suite: u16, group: u16) -> String {
-    let provider = provider(None);
-    if provider.kx_groups.iter().any(|known| u16::from(known.name()) == group) {
+    if has_group(group) {
         let suite = CipherSuite::from(suite);
         let name = suite.as_str().map_or_else(|| format!("{suite:?}"), |name| name.replace("TLS13_", "TLS_"));
         return format!(
             "the listener offers only TLS 1.3 with the cipher suite {name}, which this build cannot speak"
         );
     }
-    let asked: Vec<_> = provider.kx_groups.iter().map(|known| group_name(u16::from(known.name()))).collect();
+    let asked: Vec<_> = groups().map(group_name).collect();
     format!(
         "the listener offers only TLS 1.3 with groups that this build cannot speak, {} first (asked with: {})",
         group_name(group),

@@ -90,6 +90,9 @@ const ROWS: &[Row] = &[
     row("P-256", "TLSv1.3", "ssl_ecdh_curve X25519;"),
     row("P-256", "TLSv1.3", "ssl_ecdh_curve prime256v1;"),
     row("P-256", "TLSv1.3", "ssl_ecdh_curve secp384r1;"),
+    row("P-256", "TLSv1.3", "ssl_ecdh_curve secp521r1;"),
+    row("RSA-2048", "TLSv1.3", "ssl_ecdh_curve secp521r1;"),
+    row("P-521", "TLSv1.3", "ssl_ecdh_curve secp521r1;"),
     unproved("P-256", "ssl_ecdh_curve X448;", "x448 first (asked with: "),
     unproved("RSA-2048", "ssl_ecdh_curve ffdhe2048;", "ffdhe2048 first (asked with: "),
     row("RSA-2048", "TLSv1.2", "ssl_ecdh_curve X25519;"),
@@ -203,8 +206,10 @@ impl Listeners {
     fn start_s_server(&mut self, openssl: &str, name: &str, options: &[&str]) -> PathBuf {
         let socket = self.path(&format!("{}.s_server", self.children.len()));
         let child = Command::new(openssl)
-            .args(["s_server", "-quiet", "-unix"])
-            .arg(&socket)
+            .args(["s_server", "-www", "-unix"])
+            // It takes no long path.
+            .arg(socket.file_name().unwrap())
+            .current_dir(self.folder.path())
             .args(["-cert".as_ref(), self.path(&format!("{name}.crt")).as_os_str()])
             .args(["-key".as_ref(), self.path(&format!("{name}.key")).as_os_str()])
             .args(options)
