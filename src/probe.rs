@@ -6,12 +6,18 @@
 
 mod client;
 mod connect;
+mod groups;
 mod handshake;
+mod hello;
+mod legacy;
+mod reason;
 mod verifier;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, NamedGroup};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,8 +27,9 @@ use crate::agent::{Sighting, Unseen};
 use crate::apart::{Apart, Kind};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
 use crate::config::{Address, Ask, Endpoint, Origin, Site};
-use crate::problem::{Problem, printable};
+use crate::problem::Problem;
 use client::Offer;
+use groups::OWN_GROUPS;
 use handshake::{Failure, shake_hands};
 use verifier::Witness;
 
@@ -35,8 +42,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_NAMES: usize = 20;
 /// So many listeners of one site are asked at once.
 const AT_ONCE: usize = 8;
-
-const NOTHING: &str = "the handshake showed no certificate";
 
 /// What one listener showed for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,48 +205,108 @@ async fn ask(
     leaf: &Arc<Leaf>,
     patience: Duration,
 ) -> Result<(Arc<Leaf>, ServedChain), Unseen> {
-    let mut told = None;
+    let mut told: Option<Failed> = None;
     'offers: for only in [Some(leaf.key_type), None] {
-        for older in [false, true] {
+        for is_legacy in [false, true] {
             let witness = Arc::new(Witness::new(only));
-            let offer = Offer { only, older };
-            let attempt = timeout(patience, shake_hands(endpoint, host, offer, &witness)).await;
+            let attempt = async {
+                if is_legacy {
+                    legacy::shake_hands(endpoint, host, only, &witness).await
+                } else {
+                    shake_hands(endpoint, host, Offer { only, group: None }, &witness).await
+                }
+            };
+            let outcome = timeout(patience, attempt).await;
             if let Some(ders) = witness.take() {
-                return read(leaf, ders).map_err(|why| refused(endpoint, host, &why));
+                return read(leaf, ders).map_err(|why| reason::unreadable(endpoint, host, &why));
             }
-            let (unseen, next) = fate(endpoint, host, patience, attempt);
+            let failed = match outcome {
+                Err(_) => Failed::Late,
+                Ok(Err(failure)) => Failed::Told(failure),
+                Ok(Ok(())) => Failed::Told(Failure::Other(rustls::Error::NoCertificatesPresented)),
+            };
+            let is_final = failed.is_final();
             // The words of the first refusal are the best; who did not answer in the end is not known to refuse.
-            if told.is_none() || matches!(unseen, Unseen::Unreachable(_)) {
-                told = Some(unseen);
+            if told.is_none() || failed.is_silence() {
+                told = Some(failed);
             }
-            if !next {
+            if is_final {
                 break 'offers;
             }
         }
     }
-    Err(told.unwrap_or_else(|| refused(endpoint, host, NOTHING)))
+    let told = told.unwrap_or(Failed::Late);
+    let wanted = match told {
+        Failed::Told(Failure::Alert(_)) => {
+            timeout(patience, legacy::wanted(endpoint, host)).await.ok().flatten()
+        }
+        _ => None,
+    };
+    let group = wanted.map(|(_, group)| NamedGroup::from(group));
+    if let Some(group) = group.filter(|group| OWN_GROUPS.iter().any(|own| own.name() == *group)) {
+        for only in [Some(leaf.key_type), None] {
+            let (witness, offer) = (Arc::new(Witness::new(only)), Offer { only, group: Some(group) });
+            let _ = timeout(patience, shake_hands(endpoint, host, offer, &witness)).await;
+            if let Some(ders) = witness.take() {
+                return read(leaf, ders).map_err(|why| reason::unreadable(endpoint, host, &why));
+            }
+        }
+    }
+    Err(explain(endpoint, host, patience, told, wanted))
 }
 
-/// Why there was no leaf, and whether another offer may be answered otherwise.
-fn fate(
+/// Why one handshake showed no leaf.
+enum Failed {
+    /// There was no answer in time.
+    Late,
+    Told(Failure),
+}
+
+impl Failed {
+    /// A connection that breaks off may be any trouble of the server's; an answer of TLS is an answer.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Late | Self::Told(Failure::Connect(_) | Failure::BrokenOff(_)))
+    }
+
+    /// Whether another offer would be answered as this one.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Late | Self::Told(Failure::Connect(_)) => true,
+            Self::Told(Failure::BrokenOff(_)) => false,
+            Self::Told(Failure::Alert(alert)) => *alert == AlertDescription::UnrecognisedName,
+            // What rustls does not like of the server may be no matter to the other client.
+            Self::Told(Failure::Other(error)) => {
+                !matches!(error, rustls::Error::PeerIncompatible(_) | rustls::Error::PeerMisbehaved(_))
+            }
+        }
+    }
+}
+
+fn explain(
     endpoint: &Endpoint,
     host: &str,
     patience: Duration,
-    attempt: Result<Result<(), Failure>, tokio::time::error::Elapsed>,
-) -> (Unseen, bool) {
-    match attempt {
-        Err(_) => (unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32())), false),
-        Ok(Err(Failure::Connect(error))) => (unreachable(endpoint, &error.to_string()), false),
-        // An answer of TLS is an answer; a connection that breaks off may be any trouble of the server's.
-        Ok(Err(Failure::BrokenOff(error))) => (unreachable(endpoint, &error.to_string()), true),
-        Ok(Err(Failure::Alert(error))) => {
-            let of_the_name =
-                matches!(error, rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName));
-            (refused(endpoint, host, &error.to_string()), !of_the_name)
+    failed: Failed,
+    wanted: Option<(u16, u16)>,
+) -> Unseen {
+    let failure = match failed {
+        Failed::Late => {
+            return reason::unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32()));
         }
-        Ok(Err(Failure::Other(error))) => (refused(endpoint, host, &error.to_string()), false),
-        Ok(Ok(())) => (refused(endpoint, host, NOTHING), false),
-    }
+        Failed::Told(Failure::Connect(_)) if connect::needs_ipv6(endpoint) && !connect::has_ipv6() => {
+            return reason::no_ipv6(endpoint);
+        }
+        Failed::Told(Failure::Connect(error) | Failure::BrokenOff(error)) => {
+            return reason::unreachable(endpoint, &error.to_string());
+        }
+        Failed::Told(failure) => failure,
+    };
+    reason::refused(endpoint, host, &failure, wanted)
+}
+
+/// Whether a handshake can ask for it. Another one is left out, as an address always is.
+fn is_name(host: &str) -> bool {
+    matches!(ServerName::try_from(host), Ok(ServerName::DnsName(_)))
 }
 
 /// The certificates of a handshake. Nearly always they begin with the leaf that is looked for.
@@ -253,23 +318,6 @@ fn read(wanted: &Arc<Leaf>, ders: Vec<Vec<u8>>) -> Result<(Arc<Leaf>, ServedChai
         Arc::new(Leaf::from_der(der).map_err(|fault| fault.to_string())?)
     };
     Ok((leaf, ServedChain::new(ders)))
-}
-
-fn unreachable(endpoint: &Endpoint, why: &str) -> Unseen {
-    Unseen::Unreachable(Problem::new(
-        "unreachable",
-        format!("{endpoint} does not answer: {}", printable(why, 200)),
-        "see that the server runs and listens there",
-    ))
-}
-
-fn refused(endpoint: &Endpoint, host: &str, why: &str) -> Unseen {
-    let host = printable(host, 100);
-    Unseen::Refused(Problem::new(
-        "no_handshake",
-        format!("{endpoint} shows no certificate for {host}: {}", printable(why, 200)),
-        "see that it speaks TLS there, for this name",
-    ))
 }
 
 #[cfg(test)]

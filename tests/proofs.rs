@@ -49,6 +49,8 @@ mod metrics;
 mod network;
 #[path = "proofs/nginx.rs"]
 mod nginx;
+#[path = "proofs/no_ipv6.rs"]
+mod no_ipv6;
 #[path = "proofs/nodes.rs"]
 mod nodes;
 #[path = "proofs/outward.rs"]

@@ -37,5 +37,7 @@ mod time;
 mod tools;
 #[path = "slow/truth.rs"]
 mod truth;
+#[path = "slow/wires.rs"]
+mod wires;
 #[path = "slow/writers.rs"]
 mod writers;

@@ -25,6 +25,8 @@ pub(super) struct Listen {
     pub udp: bool,
     pub proxy_protocol: bool,
     pub default: bool,
+    /// An IPv6 socket takes IPv4 too.
+    pub dual: bool,
 }
 
 /// Where it listens.
@@ -48,7 +50,7 @@ impl Listen {
     pub fn implied(place: Place) -> Self {
         let hosts = Hosts::At(vec![Ipv4Addr::UNSPECIFIED.into()]);
         let (ssl, quic, udp, proxy_protocol, default) = (false, false, false, false, false);
-        Self { place, hosts, ports: 80..=80, ssl, quic, udp, proxy_protocol, default }
+        Self { place, hosts, ports: 80..=80, ssl, quic, udp, proxy_protocol, default, dual: false }
     }
 
     /// Every socket; of a range of ports all.
@@ -80,6 +82,7 @@ pub(super) fn parse(resolver: &mut Resolver, kind: Kind, words: &[String], at: &
         udp: has("udp"),
         proxy_protocol: has("proxy_protocol"),
         default: has("default_server") || kind == Kind::Http && has("default"),
+        dual: has("ipv6only=off"),
     })
 }
 

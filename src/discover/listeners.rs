@@ -24,6 +24,8 @@ pub(super) struct Listener {
     /// Only QUIC listens there.
     pub quic: bool,
     pub proxy_protocol: bool,
+    /// `[::]` takes IPv4 too.
+    dual: bool,
     /// Who answers where no name is given or known.
     pub default: usize,
     explicit_default: bool,
@@ -77,6 +79,7 @@ impl Listeners {
                             tls: false,
                             quic: listen.quic,
                             proxy_protocol: false,
+                            dual: false,
                             default: index,
                             explicit_default: false,
                             names: Names::default(),
@@ -115,13 +118,9 @@ impl Listeners {
             Socket::Unix(_) => return Way::None("its path is relative"),
             Socket::Tcp(address) if !address.ip().is_unspecified() => Address::Tcp(address.to_string()),
             Socket::Tcp(address) => {
-                let free = |ip: IpAddr| {
-                    let address = SocketAddr::new(ip, address.port());
-                    (!self.exact.contains(&address)).then_some(address)
-                };
                 let found = match address {
-                    SocketAddr::V4(_) => (1..=254).find_map(|n| free(Ipv4Addr::new(127, 0, 0, n).into())),
-                    SocketAddr::V6(_) => free(Ipv6Addr::LOCALHOST.into()),
+                    SocketAddr::V4(_) => self.free_ipv4(address.port()),
+                    SocketAddr::V6(_) => self.free(Ipv6Addr::LOCALHOST.into(), address.port()),
                 };
                 match found {
                     Some(address) => Address::Tcp(address.to_string()),
@@ -133,6 +132,26 @@ impl Listeners {
         };
         Way::Dial(Endpoint { address, proxy_protocol: listener.proxy_protocol })
     }
+
+    /// How it is reached by IPv4 as well, where it is an IPv6 socket for both: a host may have only one of them.
+    pub fn way_by_ipv4(&self, listener: &Listener) -> Option<Endpoint> {
+        let Socket::Tcp(SocketAddr::V6(address)) = &listener.socket else { return None };
+        if !listener.dual || !address.ip().is_unspecified() {
+            return None;
+        }
+        let address = Address::Tcp(self.free_ipv4(address.port())?.to_string());
+        Some(Endpoint { address, proxy_protocol: listener.proxy_protocol })
+    }
+
+    /// The address, if no listener has it for its own.
+    fn free(&self, ip: IpAddr, port: u16) -> Option<SocketAddr> {
+        let address = SocketAddr::new(ip, port);
+        (!self.exact.contains(&address)).then_some(address)
+    }
+
+    fn free_ipv4(&self, port: u16) -> Option<SocketAddr> {
+        (1..=254).find_map(|n| self.free(Ipv4Addr::new(127, 0, 0, n).into(), port))
+    }
 }
 
 impl Listener {
@@ -140,6 +159,7 @@ impl Listener {
     fn join(&mut self, listen: &Listen, server: usize) {
         self.tls |= listen.ssl && !listen.quic && !listen.udp;
         self.proxy_protocol |= listen.proxy_protocol;
+        self.dual |= listen.dual;
         if listen.default && !self.explicit_default {
             self.default = server;
             self.explicit_default = true;

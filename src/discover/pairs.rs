@@ -211,7 +211,9 @@ impl Builder {
             }
             match listeners.way(listener) {
                 Way::Dial(endpoint) => {
-                    drafts.iter().for_each(|at| self.drafts[*at].add(&endpoint, &hosts));
+                    for endpoint in std::iter::once(endpoint).chain(listeners.way_by_ipv4(listener)) {
+                        drafts.iter().for_each(|at| self.drafts[*at].add(&endpoint, &hosts));
+                    }
                 }
                 Way::None(why) => {
                     why_not = why;

@@ -49,6 +49,20 @@ async fn addresses(address: &str) -> io::Result<Vec<SocketAddr>> {
     looking.await.map_err(io::Error::other)?
 }
 
+/// Whether the endpoint can only be reached by IPv6.
+pub(super) fn needs_ipv6(endpoint: &Endpoint) -> bool {
+    match &endpoint.address {
+        Address::Tcp(address) => address.parse::<SocketAddr>().is_ok_and(|address| address.is_ipv6()),
+        Address::Unix(_) => false,
+    }
+}
+
+/// Whether this host has IPv6. Where it is switched off there is no loopback address either. A port is taken for a
+/// moment, and of UDP, whose ports do not run out when connections are made.
+pub(super) fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
 /// The PROXY protocol's header, version 1: the connection speaks for itself.
 pub(super) fn header(ends: Option<(SocketAddr, SocketAddr)>) -> String {
     match ends {

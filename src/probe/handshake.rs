@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{Offer, client};
@@ -19,7 +19,7 @@ pub(super) enum Failure {
     /// It ended without an answer of TLS.
     BrokenOff(io::Error),
     /// The server's alert: it speaks TLS, but not like this.
-    Alert(rustls::Error),
+    Alert(AlertDescription),
     /// Whatever the answer was, it is no handshake.
     Other(rustls::Error),
 }
@@ -48,23 +48,22 @@ async fn converse(
     witness: &Witness,
 ) -> Result<(), Failure> {
     let mut out = greeting;
+    let mut has_answered = false;
     let mut buffer = vec![0; 4096];
     loop {
         while tls.wants_write() {
             tls.write_tls(&mut out).map_err(Failure::BrokenOff)?;
         }
-        stream.write_all(&out).await.map_err(Failure::BrokenOff)?;
+        stream.write_all(&out).await.map_err(|error| broken_off(error, has_answered))?;
         out.clear();
         if !tls.is_handshaking() {
             return Ok(());
         }
-        let count = stream.read(&mut buffer).await.map_err(Failure::BrokenOff)?;
+        let count = stream.read(&mut buffer).await.map_err(|error| broken_off(error, has_answered))?;
         if count == 0 {
-            return Err(Failure::BrokenOff(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the connection ended in the handshake",
-            )));
+            return Err(ended(has_answered));
         }
+        has_answered = true;
         let mut new = &buffer[..count];
         while !new.is_empty() {
             tls.read_tls(&mut new).map_err(Failure::BrokenOff)?;
@@ -77,10 +76,29 @@ async fn converse(
                 let _ = tls.write_tls(&mut out);
                 let _ = stream.write_all(&out).await;
                 return Err(match error {
-                    rustls::Error::AlertReceived(_) => Failure::Alert(error),
+                    rustls::Error::AlertReceived(alert) => Failure::Alert(alert),
                     _ => Failure::Other(error),
                 });
             }
         }
+    }
+}
+
+/// The failure of a connection that the server ended.
+pub(super) fn ended(has_answered: bool) -> Failure {
+    let words = if has_answered {
+        "it ended the connection in the handshake"
+    } else {
+        "it closes the connection before any TLS (a firewall, or an access rule?)"
+    };
+    Failure::BrokenOff(io::Error::new(io::ErrorKind::UnexpectedEof, words))
+}
+
+/// The failure of a connection that broke off. A server that closes without reading resets it.
+pub(super) fn broken_off(error: io::Error, has_answered: bool) -> Failure {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset if !has_answered => ended(false),
+        _ => Failure::BrokenOff(error),
     }
 }

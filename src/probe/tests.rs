@@ -20,6 +20,7 @@ use crate::certificate::Roots;
 
 mod chains;
 mod listeners;
+mod older;
 
 /// Long enough for a busy machine; a test that waits for it to pass takes a shorter one.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -298,12 +299,21 @@ async fn who_does_not_speak_tls_refuses_and_who_breaks_off_is_unreachable() {
         let (found, problem) = code(&endpoint, &pair, PATIENCE).await;
         let wanted = if speaks { ("refused", "no_handshake") } else { ("unreachable", "unreachable") };
         assert_eq!((found, problem.code.as_str()), wanted, "{answer:?}");
+        let words = match answer {
+            b"" => "closes the connection before any TLS",
+            [0x15, ..] => "refuses every version, cipher suite and group (TLS alert handshake_failure)",
+            [b'H' | b'2' | 0xa5, ..] => "its answer is not TLS",
+            _ => "",
+        };
+        assert!(problem.message.contains(words), "{problem:?}");
         let names = problem.message.contains(&endpoint.to_string())
             && (!speaks || problem.message.contains("contoso.com"));
         assert!(names && !problem.message.contains(char::is_control), "{problem:?}");
     }
     let endpoint = serve(&Arc::new(Shop::of(&[(Some("fabrikam.com"), &pair)])), BOTH).await;
-    assert_eq!(code(&endpoint, &pair, PATIENCE).await.0, "refused", "no certificate for that name");
+    let (found, problem) = code(&endpoint, &pair, PATIENCE).await;
+    assert_eq!(found, "refused", "no certificate for that name");
+    assert!(problem.remedy.contains("takes this name"), "{problem:?}");
 }
 
 #[tokio::test]

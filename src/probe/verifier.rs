@@ -6,8 +6,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use x509_parser::public_key::PublicKey;
 
-use super::client::{PSS_KEYS, kind_of};
+use super::hello::schemes;
 use crate::certificate::KeyType;
 
 /// Sees the certificates; where the leaf's signature turns out wrong they are forgotten again.
@@ -33,22 +34,54 @@ impl Witness {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn see(&self, ders: Option<Vec<Vec<u8>>>) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = ders;
+    pub(super) fn see(&self, ders: Vec<Vec<u8>>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(ders);
+    }
+
+    /// Whether the signature is known to be wrong. One that cannot be verified here proves nothing either way.
+    pub(super) fn is_forged(
+        &self,
+        leaf: &[u8],
+        scheme: SignatureScheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let der = CertificateDer::from(leaf);
+        let Ok(certificate) = webpki::EndEntityCert::try_from(&der) else { return false };
+        let known = self.algorithms.mapping.iter().filter(|(known, _)| *known == scheme);
+        let mut results = known
+            .flat_map(|(_, algorithms)| *algorithms)
+            .map(|algorithm| certificate.verify_signature(*algorithm, message, signature));
+        results.any(|result| result == Err(webpki::Error::InvalidSignatureForPublicKey))
+            && can_be_verified(leaf)
     }
 
     /// A signature by a key that ring cannot judge proves nothing either way; a wrong one proves a fraud.
     fn judge(
         &self,
+        leaf: &[u8],
         result: Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
         match result {
-            Err(Error::InvalidCertificate(CertificateError::BadSignature)) => {
-                self.see(None);
+            Err(Error::InvalidCertificate(CertificateError::BadSignature)) if can_be_verified(leaf) => {
+                self.take();
                 Err(Error::InvalidCertificate(CertificateError::BadSignature))
             }
             _ => Ok(HandshakeSignatureValid::assertion()),
         }
+    }
+}
+
+/// Whether ring knows what to do with the key. It takes RSA of 2048 to 8192 bits alone, and calls every signature of
+/// another one wrong.
+fn can_be_verified(leaf: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return false };
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => {
+            let exponent = key.try_exponent().unwrap_or_default();
+            (2048..=8192).contains(&key.key_size()) && (3..1 << 33).contains(&exponent)
+        }
+        _ => true,
     }
 }
 
@@ -66,7 +99,7 @@ impl ServerCertVerifier for Witness {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let ders = std::iter::once(end_entity).chain(intermediates);
-        self.see(Some(ders.map(|der| der.to_vec()).collect()));
+        self.see(ders.map(|der| der.to_vec()).collect());
         Ok(ServerCertVerified::assertion())
     }
 
@@ -76,7 +109,7 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge(verify_tls12_signature(message, cert, dss, &self.algorithms))
+        self.judge(cert, verify_tls12_signature(message, cert, dss, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -85,15 +118,11 @@ impl ServerCertVerifier for Witness {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge(verify_tls13_signature(message, cert, dss, &self.algorithms))
+        self.judge(cert, verify_tls13_signature(message, cert, dss, &self.algorithms))
     }
 
-    /// More than ring can judge, so that a server with such a key answers all the same.
+    /// Every scheme, so that a server with a key that cannot be judged answers all the same.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let mut schemes = self.algorithms.supported_schemes();
-        schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
-        schemes.extend(PSS_KEYS);
-        schemes.retain(|scheme| self.only.is_none_or(|only| kind_of(*scheme) == only));
-        schemes
+        schemes(self.only).collect()
     }
 }

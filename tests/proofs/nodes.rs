@@ -129,13 +129,13 @@ impl Drop for Nodes {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) {
+pub fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Ends an nginx and its workers.
-fn stop(pid_file: &Path) {
+pub fn stop(pid_file: &Path) {
     let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|pid| pid.trim().parse::<i32>().ok())
     else {
         return;
