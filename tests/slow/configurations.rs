@@ -8,6 +8,8 @@ mod client;
 mod http;
 #[path = "configurations/judge.rs"]
 mod judge;
+#[path = "configurations/made.rs"]
+mod made;
 #[path = "configurations/maker.rs"]
 mod maker;
 #[path = "configurations/others.rs"]
@@ -28,7 +30,8 @@ use tempfile::TempDir;
 
 use crate::machine::{say, setting, signal, wait_until};
 use judge::Counts;
-use maker::{Made, Maker, THEMES};
+use made::{Made, THEMES};
+use maker::Maker;
 use pool::{Kind, Leaf, pool};
 
 /// Configurations that one certhook is asked about.

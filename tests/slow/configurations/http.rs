@@ -2,7 +2,8 @@
 
 use certhook_test_support::nginx::free_port;
 
-use super::maker::{Dial, Maker, Theme};
+use super::made::{Dial, Theme};
+use super::maker::Maker;
 use super::pool::pool;
 
 const NAMES: [&str; 20] = [

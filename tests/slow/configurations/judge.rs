@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{Accepts, Client, Question};
-use super::maker::{Dial, Made, Theme};
+use super::made::{Dial, Made, Theme};
 use super::pool::{Kind, pool};
 
 /// What was compared, and what came of it.
