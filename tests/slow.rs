@@ -9,6 +9,8 @@ mod attacks;
 mod bare;
 #[path = "slow/cache.rs"]
 mod cache;
+#[path = "slow/configurations.rs"]
+mod configurations;
 #[path = "slow/crashes.rs"]
 mod crashes;
 #[path = "slow/disks.rs"]

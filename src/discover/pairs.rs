@@ -80,7 +80,11 @@ struct Draft {
     by_endpoint: HashMap<Endpoint, usize>,
     /// Why the first server that has it cannot be asked.
     why_not: Option<&'static str>,
+    /// The listeners that show it after STARTTLS.
+    after_starttls: Vec<(Place, String)>,
 }
+
+const AFTER_STARTTLS: &str = "it is served after STARTTLS only, which is not asked";
 
 impl Builder {
     /// The drafts of a server's certificates.
@@ -158,6 +162,7 @@ impl Builder {
                 asks: Vec::new(),
                 by_endpoint: HashMap::new(),
                 why_not: None,
+                after_starttls: Vec::new(),
             });
             self.drafts.len() - 1
         });
@@ -183,15 +188,19 @@ impl Builder {
         // A mail server's name is what it greets with.
         let candidates = if server.kind == Kind::Mail { Vec::new() } else { candidates(&names) };
         let regex = server.names.iter().find(|name| is_regex(name)).filter(|_| server.kind != Kind::Mail);
-        let mut why_not = match tls.starttls {
-            Some(true) if server.kind == Kind::Mail => "it is served after STARTTLS only, which is not asked",
-            _ => "no listener of its server speaks TLS",
-        };
+        let has_starttls = server.kind == Kind::Mail && tls.starttls == Some(true);
+        let mut why_not = if has_starttls { AFTER_STARTTLS } else { "no listener of its server speaks TLS" };
         for listener in listeners.of[index].iter().map(|at| &listeners.all[*at]) {
             if listener.quic {
                 why_not = "it is served over QUIC only, which cannot be asked";
             }
             if !listener.tls {
+                if has_starttls {
+                    let what = format!("listen {}", shown_socket(&listener.socket));
+                    for at in drafts {
+                        self.drafts[*at].after_starttls.push((listener.place.clone(), what.clone()));
+                    }
+                }
                 continue;
             }
             let owned = candidates.iter().filter(|host| listener.names.owner(host) == Some(index));
@@ -217,10 +226,7 @@ impl Builder {
                 }
                 Way::None(why) => {
                     why_not = why;
-                    let what = match &listener.socket {
-                        Socket::Tcp(address) => format!("listen {address}"),
-                        Socket::Unix(path) => format!("listen unix:{}", shown(path)),
-                    };
+                    let what = format!("listen {}", shown_socket(&listener.socket));
                     self.leave_out(&listener.place, &what, why);
                 }
             }
@@ -243,6 +249,10 @@ impl Builder {
                 let what = shown(&draft.certificate.display().to_string());
                 self.leave_out(&draft.places[0], &what, draft.why_not.unwrap_or("it is not served"));
                 continue;
+            }
+            // Other listeners prove the certificate; these do not.
+            for (place, what) in &draft.after_starttls {
+                self.leave_out(place, what, AFTER_STARTTLS);
             }
             let asks = draft.asks.into_iter().map(|(endpoint, lists)| Ask { endpoint, hosts: mix(&lists) });
             found.pairs.push(Pair {
@@ -290,6 +300,13 @@ fn mix(lists: &[Vec<String>]) -> Vec<String> {
 /// The values of an `ssl_conf_command`.
 fn commanded<'t>(tls: &'t Tls, command: &str) -> impl Iterator<Item = &'t Value> {
     tls.commands.iter().filter(move |(name, _)| name == command).map(|(_, value)| value)
+}
+
+fn shown_socket(socket: &Socket) -> String {
+    match socket {
+        Socket::Tcp(address) => address.to_string(),
+        Socket::Unix(path) => format!("unix:{}", shown(path)),
+    }
 }
 
 fn shown(text: &str) -> String {

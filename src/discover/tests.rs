@@ -348,6 +348,21 @@ fn stream_and_mail() {
 }
 
 #[test]
+fn starttls_listener_of_certificate_asked_elsewhere_is_left_out() {
+    let text = "mail { ssl_certificate m.crt; ssl_certificate_key m.key;
+        server { listen 993 ssl; protocol imap; }
+        server { listen 127.0.0.1:143; protocol imap; starttls on; }
+        server { listen unix:/run/smtp; protocol smtp; starttls only; }
+        server { listen 110; protocol pop3; } }";
+    let found = Files::new(&[("nginx.conf", text)]).found();
+    assert_eq!(found.pairs.iter().map(line).collect::<Vec<_>>(), ["m.crt: 127.0.0.1:993="]);
+    let left_out: Vec<_> =
+        found.left_out.iter().map(|left| (left.place.line, left.what.as_str(), left.why.as_str())).collect();
+    let why = "it is served after STARTTLS only, which is not asked";
+    assert_eq!(left_out, [(3, "listen 127.0.0.1:143", why), (4, "listen unix:/run/smtp", why)]);
+}
+
+#[test]
 fn logs_and_the_pid_file() {
     let text = "pid run/a.pid; error_log b.log warn; error_log syslog:server=x; http { error_log no.log; }";
     let found = Files::new(&[("nginx.conf", text)]).found_with(Some("error_log stderr; pid /x;"));
