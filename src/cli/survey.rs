@@ -27,8 +27,12 @@ use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProb
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// For the files of one site, or a server's configuration.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Sites that are asked at once.
+/// Sites that are asked at once; one that has waited for [`BUSY_TIME`] counts no more among them.
 const AT_ONCE: usize = 16;
+/// After so long a site most likely waits for an address that swallows packets, and costs nothing but a socket.
+const BUSY_TIME: Duration = Duration::from_millis(300);
+/// Sites that are asked or waited for at once.
+const MAX_WAITING: usize = 128;
 
 /// The sites that there are now, and what is wrong with each server's configuration.
 pub(super) struct Census {
@@ -133,7 +137,11 @@ fn not_read(site: &Site) -> Incomplete {
 
 /// Looks at the disk, and at the wire for what is whole there; in the order of `sites`.
 pub(super) async fn look(servers: &[Arc<Server>], sites: &[&Site]) -> Vec<Finding> {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Permits {
+        busy: Semaphore::new(AT_ONCE),
+        all: Semaphore::new(MAX_WAITING),
+        waiting: Mutex::default(),
+    });
     let silent = Arc::new(Silent::default());
     let looking: Vec<_> = sites
         .iter()
@@ -151,19 +159,57 @@ pub(super) async fn look(servers: &[Arc<Server>], sites: &[&Site]) -> Vec<Findin
     found
 }
 
+/// Limits how many sites are asked at once.
+struct Permits {
+    busy: Semaphore,
+    all: Semaphore,
+    /// How many sites of each endpoint were let wait beside those that count.
+    waiting: Mutex<HashMap<String, usize>>,
+}
+
+impl Permits {
+    /// Does a site's work in its turn.
+    async fn wait_for<T>(&self, site: &Site, work: impl Future<Output = T>) -> T {
+        // Nobody closes them.
+        let _waiting = self.all.acquire().await;
+        let busy = self.busy.acquire().await;
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = timeout(BUSY_TIME, work.as_mut()).await {
+            return done;
+        }
+        let _busy = Some(busy).filter(|_| !self.may_wait(site));
+        work.await
+    }
+
+    /// Whether others may be asked while a site is waited for: few sites wait for the same endpoint.
+    fn may_wait(&self, site: &Site) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints: Vec<String> = site.verify.iter().map(|ask| ask.endpoint.to_string()).collect();
+        let is_new = |endpoint: &String| waiting.get(endpoint).is_none_or(|count| *count < SILENT_AFTER);
+        let may = endpoints.iter().all(is_new);
+        if may {
+            endpoints.into_iter().for_each(|endpoint| *waiting.entry(endpoint).or_default() += 1);
+        }
+        may
+    }
+}
+
+/// Looks at one site in its turn.
+async fn one(server: Arc<Server>, site: Site, permits: Arc<Permits>, silent: Arc<Silent>) -> Finding {
+    permits.wait_for(&site, look_at(server, &site, &silent)).await
+}
+
 /// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
-async fn one(server: Arc<Server>, site: Site, permits: Arc<Semaphore>, silent: Arc<Silent>) -> Finding {
-    let _permit = permits.acquire_owned().await;
-    let place = Place::of(&site);
-    let seen =
-        within(move || inspect(&place, Timestamp::now())).await.unwrap_or_else(|| Err(not_read(&site)));
+async fn look_at(server: Arc<Server>, site: &Site, silent: &Silent) -> Finding {
+    let place = Place::of(site);
+    let seen = within(move || inspect(&place, Timestamp::now())).await.unwrap_or_else(|| Err(not_read(site)));
     let Ok(set) = &seen else {
         return Finding { seen, sightings: Vec::new(), chains: Vec::new() };
     };
-    let (mut sightings, mut chains) = shown(&server, &site, set, &silent).await;
+    let (mut sightings, mut chains) = shown(&server, site, set, silent).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
         sleep(ACCEPTED).await;
-        (sightings, chains) = shown(&server, &site, set, &silent).await;
+        (sightings, chains) = shown(&server, site, set, silent).await;
     }
     Finding { seen, sightings, chains }
 }
