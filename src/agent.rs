@@ -140,6 +140,8 @@ pub enum Event {
     LookAtAll(Cause),
     /// A site's files were read.
     Inspected(SiteId, Result<Seen, Incomplete>),
+    /// What is wrong with the chain that a site's endpoints sent with the leaf on disk, if anything.
+    ChainSeen(SiteId, Result<(), Problem>),
     /// A site's endpoints were asked.
     Probed(SiteId, Vec<Sighting>),
     /// A server was told to reload, and had loaded or refused.
@@ -172,6 +174,7 @@ impl Event {
         match self {
             Self::Look(site, _)
             | Self::Inspected(site, _)
+            | Self::ChainSeen(site, _)
             | Self::Probed(site, _)
             | Self::Recorded(site, _)
             | Self::Changed(site)
@@ -359,6 +362,7 @@ impl Agent {
             Event::Look(site, cause) => self.look(now, site, cause),
             Event::LookAtAll(cause) => self.look_at_all(now, cause),
             Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
+            Event::ChainSeen(site, outcome) => self.chain_seen(now, site, outcome.err()),
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
             Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
             Event::KeptBack(server, problems) => self.kept_back(now, server, problems),

@@ -145,8 +145,11 @@ pub struct Site {
     pub served: Option<Served>,
     /// What the portal knows.
     pub report: Report,
-    /// What is wrong.
+    /// What is wrong; of several problems the gravest.
     pub problem: Option<SiteProblem>,
+    /// All that is wrong, the gravest first, where that is more than one problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<SiteProblem>,
     /// Why the files are not whole, while they are not and it is no problem yet.
     pub pending: Option<String>,
     /// Why its files are polled: events do not tell of every change to them.
@@ -368,6 +371,14 @@ impl Portal {
 }
 
 impl Site {
+    /// All that is wrong with it, the gravest first.
+    pub fn all_problems(&self) -> &[SiteProblem] {
+        match self.problems.as_slice() {
+            [] => self.problem.as_slice(),
+            several => several,
+        }
+    }
+
     /// Whether this host has none of its addresses: another node serves it.
     fn is_elsewhere(&self) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.code == NOT_ON_THIS_HOST)
@@ -417,6 +428,15 @@ impl Status {
             .chain(&self.renewal_problem)
             .chain(&self.config_problem)
     }
+}
+
+/// The two members of a [`Site`] that its problems make, which come the gravest first.
+pub fn gravest(mut problems: Vec<SiteProblem>) -> (Option<SiteProblem>, Vec<SiteProblem>) {
+    let first = problems.first().cloned();
+    if problems.len() < 2 {
+        problems.clear();
+    }
+    (first, problems)
 }
 
 /// For people and JSON alike, fractions of a second say nothing.

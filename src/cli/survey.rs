@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::chains::Chains;
 use crate::agent::judge::{Wire, judge};
 use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
@@ -17,7 +16,7 @@ use crate::daemon::asking::part;
 use crate::discover::Found;
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
-use crate::probe;
+use crate::probe::{self, Chains};
 use crate::problem::Problem;
 use crate::roster;
 use crate::server::{Server, problems_of_lives};
@@ -121,9 +120,13 @@ impl Finding {
 }
 
 impl Finding {
-    /// What is wrong with the chains that listeners send, if anything.
+    /// What is wrong with the chains that listeners send with the leaf on disk, if anything.
     pub(super) fn chain_problem(&self, chains: &mut Chains, now: Timestamp) -> Option<Problem> {
-        let seen = self.sightings.iter().zip(&self.chains);
+        let on_disk = self.seen.as_ref().ok()?.bundle.leaf.fingerprint;
+        let is_of_leaf = |(sighting, _): &(&Sighting, _)| {
+            sighting.outcome.as_ref().is_ok_and(|leaf| leaf.fingerprint == on_disk)
+        };
+        let seen = self.sightings.iter().zip(&self.chains).filter(is_of_leaf);
         chains.problem(seen.map(|(sighting, chain)| (sighting.endpoint.as_str(), chain.as_ref())), now)
     }
 }
@@ -369,8 +372,12 @@ fn tell_all(
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
+    let mut chains = Chains::default();
     let told = sites.iter().zip(findings).map(|(site, finding)| {
-        tell(config, &site.settings, finding, recorded.get(&*site.key()), ledger, now)
+        let recorded = recorded.get(&*site.key());
+        let of_chain = finding.chain_problem(&mut chains, now);
+        let problems = finding.problem(recorded).into_iter().chain(of_chain).collect();
+        tell(config, &site.settings, finding, recorded, problems, ledger, now)
     });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
@@ -380,12 +387,14 @@ fn tell(
     site: &Site,
     finding: &Finding,
     recorded: Option<&Recorded>,
+    problems: Vec<Problem>,
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<status::Site, LedgerError> {
     let seen = finding.seen.as_ref().ok();
     let leaf = seen.map(|seen| &*seen.bundle.leaf);
-    let problem = finding.problem(recorded);
+    let problems = problems.iter().map(|problem| SiteProblem::since(problem, now)).collect();
+    let (problem, problems) = status::gravest(problems);
     let is_recorded = recorded.zip(leaf).is_some_and(|(recorded, leaf)| recorded.leaf == leaf.fingerprint);
     let state = match (&finding.seen, finding.wire(recorded)) {
         (Err(_), _) => "pending",
@@ -400,7 +409,8 @@ fn tell(
         certificate: Certificate::of(&site.certificate, seen),
         served: Served::of(finding.shown(), leaf, now),
         report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
-        problem: problem.map(|problem| SiteProblem::since(&problem, now)),
+        problem,
+        problems,
         pending: None,
         polled: None,
     })

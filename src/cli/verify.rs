@@ -5,7 +5,6 @@ mod bindings;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::chains::Chains;
 use super::survey::{self, Finding};
 use super::{Outcome, Result, say, say_json, show};
 use crate::agent::judge::Wire;
@@ -13,6 +12,7 @@ use crate::agent::{Sighting, Unseen};
 use crate::certificate::{ChainState, KeyType, Leaf};
 use crate::config::{Config, Site};
 use crate::ledger::Ledger;
+use crate::probe::Chains;
 use crate::problem::{Problem, printable};
 use crate::roster;
 use crate::status;

@@ -186,8 +186,11 @@ impl Daemon {
             let patience = self.config.servers[site.server].verify_timeout.min(HANDSHAKE);
             let apart = self.apart.clone();
             async move {
-                let sightings = asking::ask(server, site, apart, &leaf, patience).await;
-                let _ = results.send(Event::Probed(id, sightings));
+                let answer = asking::ask(server, site, apart, &leaf, patience).await;
+                if let Some(chain) = answer.chain {
+                    let _ = results.send(Event::ChainSeen(id, chain));
+                }
+                let _ = results.send(Event::Probed(id, answer.sightings));
             }
         });
         let Some(asking) = asking else {

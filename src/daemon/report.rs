@@ -99,7 +99,9 @@ impl Daemon {
         let configured = &self.sites.get(&id)?.roster.settings;
         let leaf = site.disk().map(|seen| &*seen.bundle.leaf);
         let (shown, probed_at) = site.shown();
-        let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let problems = site.problem().into_iter().chain(site.chain_problem());
+        let problems = problems.map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let (problem, problems) = status::gravest(problems.collect());
         let state = match site.state() {
             State::Unknown => "unknown",
             State::Pending { .. } | State::Awaiting { .. } => "pending",
@@ -124,6 +126,7 @@ impl Daemon {
             pending: pending.filter(|_| problem.is_none()),
             polled: self.watcher.blind(Topic::Site(id)).map(|why| why.reason().to_owned()),
             problem,
+            problems,
         })
     }
 }

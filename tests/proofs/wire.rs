@@ -78,7 +78,7 @@ impl Shelf {
 async fn shown(endpoint: &str, host: &str, disk: &Arc<Leaf>) -> Sighting {
     let endpoint = Endpoint::parse(endpoint).unwrap();
     let ask = Ask { endpoint, hosts: vec![host.to_owned()] };
-    probe::sightings(None, vec![ask], disk, PATIENCE).await.remove(0)
+    probe::sightings(None, vec![ask], disk, PATIENCE).await.sightings.remove(0)
 }
 
 /// What is listened on, with which certificates and lines; what is on disk, and what is shown then.

@@ -1,42 +1,53 @@
 //! What listeners send with their certificates, judged against this host's roots.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use jiff::Timestamp;
 
 use crate::certificate::{ChainState, Roots, ServedChain};
 use crate::problem::{Problem, printable};
 
+/// The roots that were read last, for as long as a judge uses them: the next one after that reads them again.
+static ROOTS: Mutex<Weak<Roots>> = Mutex::new(Weak::new());
+
 /// Judges chains; most handshakes show one that was judged before.
 #[derive(Default)]
-pub(super) struct Chains {
-    roots: Option<Roots>,
+pub struct Chains {
+    roots: Option<Arc<Roots>>,
     judged: HashMap<Arc<ServedChain>, ChainState>,
 }
 
 impl Chains {
-    pub(super) fn judge(&mut self, chain: &Arc<ServedChain>, now: Timestamp) -> ChainState {
+    /// Judges one chain. Blocking: the first call may read the roots.
+    pub fn judge(&mut self, chain: &Arc<ServedChain>, now: Timestamp) -> ChainState {
         if let Some(known) = self.judged.get(chain) {
             return known.clone();
         }
-        let roots = self.roots.get_or_insert_with(|| {
-            let found = rustls_native_certs::load_native_certs().certs;
-            Roots::new(found.into_iter().map(|der| der.to_vec()))
-        });
+        let roots = self.roots.get_or_insert_with(roots);
         let state = chain.judge(roots, now);
         self.judged.insert(Arc::clone(chain), state.clone());
         state
     }
 
-    /// The first fault of a site's chains, with where it was seen.
-    pub(super) fn problem<'s>(
+    /// Returns the first fault of a site's chains, with the endpoint that sends it. Blocking, as [`Chains::judge`].
+    pub fn problem<'s>(
         &mut self,
         seen: impl IntoIterator<Item = (&'s str, Option<&'s Arc<ServedChain>>)>,
         now: Timestamp,
     ) -> Option<Problem> {
         seen.into_iter().find_map(|(endpoint, chain)| fault(&self.judge(chain?, now), endpoint))
     }
+}
+
+fn roots() -> Arc<Roots> {
+    let mut known = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.upgrade().unwrap_or_else(|| {
+        let found = rustls_native_certs::load_native_certs().certs;
+        let roots = Arc::new(Roots::new(found.into_iter().map(|der| der.to_vec())));
+        *known = Arc::downgrade(&roots);
+        roots
+    })
 }
 
 fn fault(state: &ChainState, endpoint: &str) -> Option<Problem> {
