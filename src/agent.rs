@@ -55,7 +55,7 @@ use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
 use issuers::Issuers;
 pub use pace::{FIRST_HOLD_OFF, LONGEST_HOLD_OFF, PACE_WINDOW, Pace};
-pub use proof::{Accepting, OLD_WORKER_LIMIT, Worker};
+pub use proof::{Accepting, OLD_WORKER_LIMIT, Worker, old_worker_accepts};
 use schedule::{Key, Schedule};
 use server::Server;
 pub use setup::{ServerSetup, SiteSetup, Tuning};
