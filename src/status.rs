@@ -1,7 +1,9 @@
 //! What `status --json` says: names and shapes that programs outside rely on.
 
 mod outward;
+mod portal_names;
 mod summary;
+mod vanished;
 
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
 use crate::problem::{NOT_ON_THIS_HOST, Problem};
 pub use outward::NOT_WHOLE;
+pub use portal_names::PortalNames;
 pub use summary::summary;
 
 /// The whole of it.
@@ -145,6 +148,10 @@ pub struct Site {
     pub served: Option<Served>,
     /// What the portal knows.
     pub report: Report,
+    /// Whether the portal has a certificate of these names: `known`, `unknown`, or `unconfigured` where nothing of it is
+    /// reported; `null` before that was asked.
+    #[serde(default)]
+    pub portal: Option<String>,
     /// What is wrong; of several problems the gravest.
     pub problem: Option<SiteProblem>,
     /// All that is wrong, the gravest first, where that is more than one problem.

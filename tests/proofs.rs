@@ -51,6 +51,8 @@ mod nginx;
 mod nodes;
 #[path = "proofs/outward.rs"]
 mod outward;
+#[path = "proofs/red.rs"]
+mod red;
 #[path = "proofs/refusals.rs"]
 mod refusals;
 #[path = "proofs/renewal.rs"]

@@ -20,7 +20,9 @@ use crate::probe::{self, Chains};
 use crate::problem::Problem;
 use crate::roster;
 use crate::server::{Server, problems_of_lives};
-use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+use crate::status::{
+    self, Certificate, Portal, PortalNames, Renewal, Report, Served, SiteProblem, Status, Watch,
+};
 
 /// For one handshake, when a person waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -300,6 +302,11 @@ pub(super) async fn status(config: &Config) -> Status {
         let (portal, told) = tell_all(config, &sites, &findings, &recorded, ledger.as_ref(), now)?;
         Ok::<_, LedgerError>((portal, told, unreadable))
     };
+    let tells_all: Vec<bool> = servers
+        .iter()
+        .zip(&problems)
+        .map(|(server, problem)| problem.is_none() && server.was_running())
+        .collect();
     let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
     let (portal, told, report_problem, ledger_problem) = match read() {
         Ok((portal, told, unreadable)) => (portal, told, unreadable, None),
@@ -309,7 +316,7 @@ pub(super) async fn status(config: &Config) -> Status {
             (portal, told, None, Some(error.problem()))
         }
     };
-    Status {
+    let mut status = Status {
         agent: status::Agent { running: false, pid: None, version: None },
         portal,
         renewal: renewal(),
@@ -330,7 +337,13 @@ pub(super) async fn status(config: &Config) -> Status {
             })
             .collect(),
         sites: told,
+    };
+    if let Ok(Some(ledger)) = Ledger::open_existing(&config.state_dir) {
+        let present = sites.iter().map(|site| site.key().into_owned()).collect();
+        // What is wrong with the ledger was told above.
+        let _ = status.add_vanished(config, &ledger, &present, |index| tells_all[index]);
     }
+    status
 }
 
 /// Which servers do not run. One whose processes cannot be looked at in time has another problem.
@@ -372,12 +385,16 @@ fn tell_all(
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
+    let names = PortalNames::of(config, ledger)?;
     let mut chains = Chains::default();
     let told = sites.iter().zip(findings).map(|(site, finding)| {
         let recorded = recorded.get(&*site.key());
         let of_chain = finding.chain_problem(&mut chains, now);
         let problems = finding.problem(recorded).into_iter().chain(of_chain).collect();
-        tell(config, &site.settings, finding, recorded, problems, ledger, now)
+        let told = tell(config, &site.settings, finding, recorded, problems, ledger, now)?;
+        let leaf = finding.seen.as_ref().ok().map(|seen| &*seen.bundle.leaf);
+        let portal = names.word(&site.settings, leaf, &told.report);
+        Ok::<_, LedgerError>(status::Site { portal, ..told })
     });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
@@ -409,6 +426,7 @@ fn tell(
         certificate: Certificate::of(&site.certificate, seen),
         served: Served::of(finding.shown(), leaf, now),
         report: Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?,
+        portal: None,
         problem,
         problems,
         pending: None,

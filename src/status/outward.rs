@@ -104,6 +104,7 @@ impl Site {
                 code: self.report.code.clone(),
                 remedy: self.report.remedy.as_ref().map(|_| REMEDY.to_owned()),
             },
+            portal: self.portal.clone(),
             problem: self.problem.as_ref().map(of_site),
             problems: self.problems.iter().map(of_site).collect(),
             pending: self.pending.as_ref().map(|_| MESSAGE.to_owned()),

@@ -26,6 +26,7 @@ pub(crate) fn site(name: &str) -> Site {
         },
         served: Some(Served { fingerprint: leaf, not_after: Some(at(90 * 86_400)), checked_at: at(1) }),
         report: Report { state: "delivered".to_owned(), ..Report::none() },
+        portal: Some("known".to_owned()),
         problem: None,
         problems: Vec::new(),
         pending: None,
