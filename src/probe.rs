@@ -24,7 +24,7 @@ use crate::apart::{Apart, Kind};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
 use crate::config::{Address, Ask, Endpoint, Origin, Site};
 use crate::problem::{Problem, printable};
-pub use chains::Chains;
+pub use chains::{Chains, rest};
 use client::Offer;
 use handshake::{Failure, shake_hands};
 use verifier::Witness;

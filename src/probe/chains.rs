@@ -1,15 +1,19 @@
 //! What listeners send with their certificates, judged against this host's roots.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::certificate::{ChainState, Roots, ServedChain};
 use crate::problem::{Problem, printable};
 
-/// The roots that were read last, for as long as a judge uses them: the next one after that reads them again.
-static ROOTS: Mutex<Weak<Roots>> = Mutex::new(Weak::new());
+/// To read the roots takes milliseconds, and a renewal is followed by several handshakes.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// The roots that were read last, and when.
+static ROOTS: Mutex<Option<(Instant, Arc<Roots>)>> = Mutex::new(None);
 
 /// Judges chains; most handshakes show one that was judged before.
 #[derive(Default)]
@@ -40,14 +44,20 @@ impl Chains {
     }
 }
 
+/// Frees the roots: nothing is asked for some time.
+pub fn rest() {
+    *ROOTS.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 fn roots() -> Arc<Roots> {
-    let mut known = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    known.upgrade().unwrap_or_else(|| {
-        let found = rustls_native_certs::load_native_certs().certs;
-        let roots = Arc::new(Roots::new(found.into_iter().map(|der| der.to_vec())));
-        *known = Arc::downgrade(&roots);
-        roots
-    })
+    let mut kept = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, roots)) = kept.as_ref().filter(|(read_at, _)| read_at.elapsed() < KEPT) {
+        return Arc::clone(roots);
+    }
+    let found = rustls_native_certs::load_native_certs().certs;
+    let roots = Arc::new(Roots::new(found.into_iter().map(|der| der.to_vec())));
+    *kept = Some((Instant::now(), Arc::clone(&roots)));
+    roots
 }
 
 fn fault(state: &ChainState, endpoint: &str) -> Option<Problem> {
