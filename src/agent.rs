@@ -56,7 +56,7 @@ use crate::certificate::{Bundle, Fingerprint, Leaf};
 use crate::problem::Problem;
 use issuers::Issuers;
 pub use pace::{FIRST_HOLD_OFF, LONGEST_HOLD_OFF, PACE_WINDOW, Pace};
-pub use proof::{Accepting, OLD_WORKER_LIMIT, Worker};
+pub use proof::{Accepting, OLD_WORKER_LIMIT, Worker, old_worker_accepts};
 use schedule::{Key, Schedule};
 use server::Server;
 pub use setup::{ServerSetup, SiteSetup, Tuning};
@@ -141,6 +141,8 @@ pub enum Event {
     LookAtAll(Cause),
     /// A site's files were read.
     Inspected(SiteId, Result<Seen, Incomplete>),
+    /// What is wrong with the chain that a site's endpoints sent with the leaf on disk, if anything.
+    ChainSeen(SiteId, Result<(), Problem>),
     /// A site's endpoints were asked.
     Probed(SiteId, Vec<Sighting>),
     /// A server was told to reload, and had loaded or refused.
@@ -175,6 +177,7 @@ impl Event {
         match self {
             Self::Look(site, _)
             | Self::Inspected(site, _)
+            | Self::ChainSeen(site, _)
             | Self::Probed(site, _)
             | Self::Recorded(site, _)
             | Self::LoadIsEvidence(site, _)
@@ -378,6 +381,7 @@ impl Agent {
             Event::Look(site, cause) => self.look(now, site, cause),
             Event::LookAtAll(cause) => self.look_at_all(now, cause),
             Event::Inspected(site, outcome) => self.inspected(now, site, outcome),
+            Event::ChainSeen(site, outcome) => self.chain_seen(now, site, outcome.err()),
             Event::Probed(site, sightings) => self.probed(now, site, sightings),
             Event::Reloaded(server, outcome) => self.reloaded(now, server, outcome),
             Event::KeptBack(server, problems) => self.kept_back(now, server, problems),

@@ -1,6 +1,5 @@
 //! The command line: one file a verb. Results go to standard output, logs to standard error.
 
-mod chains;
 mod check;
 mod discover;
 mod fetch;

@@ -238,6 +238,19 @@ impl Ledger {
         })
     }
 
+    /// The sites whose last leaf was recorded since a moment, by key, each with what people call it.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn recorded_names(&self, since: Timestamp) -> Result<Vec<(String, String)>, LedgerError> {
+        self.read(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT site, name FROM site WHERE recorded_at >= ?1 ORDER BY site")?;
+            let rows = query.query_map([milliseconds(since)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
     /// As [`Ledger::install_all`], of one.
     ///
     /// # Errors

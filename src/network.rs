@@ -119,6 +119,7 @@ impl Desk {
             Kind::Rest => {
                 self.portal.rest();
                 self.downloads.rest();
+                probe::rest();
             }
             Kind::Cancel => {
                 if let Some(task) = lock(&self.running).remove(&number) {

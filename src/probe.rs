@@ -4,6 +4,7 @@
 //! holds its key is proved by the handshake's signature where the algorithm is known. A handshake need
 //! not complete (the server may want a client's certificate): the leaf is seen before that.
 
+mod chains;
 mod client;
 mod connect;
 mod groups;
@@ -16,6 +17,7 @@ mod verifier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, NamedGroup};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ use crate::apart::{Apart, Kind};
 use crate::certificate::{Fingerprint, Hosts, KeyType, Leaf, ServedChain};
 use crate::config::{Address, Ask, Endpoint, Origin, Site};
 use crate::problem::Problem;
+pub use chains::{Chains, rest};
 use client::Offer;
 use groups::OWN_GROUPS;
 use handshake::{Failure, shake_hands};
@@ -67,10 +70,25 @@ pub struct Task {
     patience: Duration,
 }
 
+/// What the listeners of a site showed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// A sighting for each handshake.
+    pub sightings: Vec<Sighting>,
+    /// What is wrong with the chains that came with the leaf on disk; `None` where no handshake showed that leaf.
+    pub chain: Option<Result<(), Problem>>,
+}
+
 impl Task {
-    /// As [`look`], without the chains.
-    pub async fn perform(&self) -> Vec<Sighting> {
-        look(&self.asks, &self.leaf, self.patience).await.into_iter().map(|shown| shown.sighting).collect()
+    /// As [`look`], with a verdict in the place of the chains.
+    pub async fn perform(&self) -> Answer {
+        let shown = look(&self.asks, &self.leaf, self.patience).await;
+        let leaf = self.leaf.fingerprint;
+        let judging = tokio::task::spawn_blocking(move || {
+            let chain = chain_problem(&shown, leaf);
+            Answer { sightings: shown.into_iter().map(|shown| shown.sighting).collect(), chain }
+        });
+        judging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     /// Whether all of it goes over the network. Who may reach a socket in the file system is a matter of rights, which
@@ -80,21 +98,36 @@ impl Task {
     }
 }
 
-/// Asks as [`look`] does, in the second process if there is one, and leaves out the chains.
+fn chain_problem(shown: &[Shown], leaf: Fingerprint) -> Option<Result<(), Problem>> {
+    let of_leaf =
+        |shown: &&Shown| shown.sighting.outcome.as_ref().is_ok_and(|served| served.fingerprint == leaf);
+    let chains: Vec<_> = shown
+        .iter()
+        .filter(of_leaf)
+        .map(|shown| (shown.sighting.endpoint.as_str(), shown.chain.as_ref()))
+        .collect();
+    let problem = || Chains::default().problem(chains.iter().copied(), Timestamp::now());
+    (!chains.is_empty()).then(|| problem().map_or(Ok(()), Err))
+}
+
+/// Asks as [`look`] does, in the second process if there is one.
 pub async fn sightings(
     apart: Option<&Apart>,
     asks: Vec<Ask>,
     leaf: &Arc<Leaf>,
     patience: Duration,
-) -> Vec<Sighting> {
+) -> Answer {
     let task = Task { asks, leaf: Arc::clone(leaf), patience };
     let Some(apart) = apart.filter(|_| task.is_for_the_network()) else { return task.perform().await };
-    match apart.ask::<Vec<Sighting>>(Kind::Handshakes, &task).await {
-        Ok(mut sightings) => {
-            share_leaf(&mut sightings, leaf);
-            sightings
+    match apart.ask::<Answer>(Kind::Handshakes, &task).await {
+        Ok(mut answer) => {
+            share_leaf(&mut answer.sightings, leaf);
+            answer
         }
-        Err(problem) => task.asks.iter().map(|ask| unasked(ask, &problem)).collect(),
+        Err(problem) => {
+            let sightings = task.asks.iter().map(|ask| unasked(ask, &problem)).collect();
+            Answer { sightings, chain: None }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What `status --json` says: names and shapes that programs outside rely on.
 
 mod outward;
+mod portal_names;
 mod summary;
+mod vanished;
 
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, ReportState};
 use crate::problem::{NOT_ON_THIS_HOST, Problem, UNPROVED};
 pub use outward::NOT_WHOLE;
+pub use portal_names::PortalNames;
 pub use summary::summary;
 
 /// The whole of it.
@@ -145,8 +148,15 @@ pub struct Site {
     pub served: Option<Served>,
     /// What the portal knows.
     pub report: Report,
-    /// What is wrong.
+    /// Whether the portal has a certificate of these names: `known`, `unknown`, or `unconfigured` where nothing of it is
+    /// reported; `null` before that was asked.
+    #[serde(default)]
+    pub portal: Option<String>,
+    /// What is wrong; of several problems the gravest.
     pub problem: Option<SiteProblem>,
+    /// All that is wrong, the gravest first, where that is more than one problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<SiteProblem>,
     /// Why the files are not whole, while they are not and it is no problem yet.
     pub pending: Option<String>,
     /// Why its files are polled: events do not tell of every change to them.
@@ -402,6 +412,14 @@ impl Portal {
 }
 
 impl Site {
+    /// All that is wrong with it, the gravest first.
+    pub fn all_problems(&self) -> &[SiteProblem] {
+        match self.problems.as_slice() {
+            [] => self.problem.as_slice(),
+            several => several,
+        }
+    }
+
     /// Whether this host has none of its addresses: another node serves it.
     fn is_elsewhere(&self) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.code == NOT_ON_THIS_HOST)
@@ -451,6 +469,15 @@ impl Status {
             .chain(&self.renewal_problem)
             .chain(&self.config_problem)
     }
+}
+
+/// The two members of a [`Site`] that its problems make, which come the gravest first.
+pub fn gravest(mut problems: Vec<SiteProblem>) -> (Option<SiteProblem>, Vec<SiteProblem>) {
+    let first = problems.first().cloned();
+    if problems.len() < 2 {
+        problems.clear();
+    }
+    (first, problems)
 }
 
 /// For people and JSON alike, fractions of a second say nothing.

@@ -55,6 +55,8 @@ mod no_ipv6;
 mod nodes;
 #[path = "proofs/outward.rs"]
 mod outward;
+#[path = "proofs/red.rs"]
+mod red;
 #[path = "proofs/refusals.rs"]
 mod refusals;
 #[path = "proofs/renewal.rs"]

@@ -354,7 +354,8 @@ impl Generation {
     }
 }
 
-fn old_worker_accepts(pid: i32) -> Problem {
+/// The problem of a worker from before the last reload that accepts connections.
+pub fn old_worker_accepts(pid: i32) -> Problem {
     Problem::new(
         "old_worker_accepts",
         format!(

@@ -142,6 +142,8 @@ pub struct Site {
     pub(super) asked_within: Option<i32>,
     // Few sites have any of these.
     problem: Option<Box<(Problem, Instant)>>,
+    /// What is wrong with the chain that is served; the state of the leaf does not depend on it.
+    chain: Option<Box<(Problem, Instant)>>,
     fault: Option<Box<Problem>>,
     changes: Option<Box<Changes>>,
 }
@@ -176,6 +178,7 @@ impl Site {
             asked_at: None,
             asked_within: None,
             problem: None,
+            chain: None,
             fault: None,
             changes: pace.map(|pace| Box::new(Changes::new(pace, recorded.map(|recorded| recorded.set)))),
         }
@@ -216,6 +219,11 @@ impl Site {
     /// What is wrong, and since when.
     pub fn problem(&self) -> Option<(&Problem, Instant)> {
         self.problem.as_deref().map(|(problem, since)| (problem, *since))
+    }
+
+    /// What is wrong with the chain that is served with the leaf on disk, and since when.
+    pub fn chain_problem(&self) -> Option<(&Problem, Instant)> {
+        self.chain.as_deref().map(|(problem, since)| (problem, *since))
     }
 
     /// Why the set on disk is not whole, while it is not.
@@ -349,7 +357,9 @@ impl Agent {
         });
         self.servers[site.server.0].unserved.remove(&id);
         if site.problem.take().is_some() {
-            self.actions.push(Action::Tell(id, None));
+            // What is wrong besides is left.
+            let left = site.chain.as_deref().map(|(problem, _)| problem.clone());
+            self.actions.push(Action::Tell(id, left));
         }
         if !self.look_again(now, id) {
             self.calm(now, id);
@@ -371,13 +381,33 @@ impl Agent {
 
     /// Told once for each code and text, with the first moment kept.
     pub(super) fn complain(&mut self, now: Instant, id: SiteId, problem: Problem) {
-        let site = &mut self.sites[id];
-        let since = match site.problem.as_deref() {
-            Some((known, _)) if *known == problem => return,
-            Some((known, since)) if known.code == problem.code => *since,
-            _ => now,
-        };
-        site.problem = Some(Box::new((problem.clone(), since)));
-        self.actions.push(Action::Tell(id, Some(problem)));
+        if note(&mut self.sites[id].problem, now, &problem) {
+            self.actions.push(Action::Tell(id, Some(problem)));
+        }
     }
+
+    /// The chain that is served with the leaf on disk, and what is wrong with it.
+    pub(super) fn chain_seen(&mut self, now: Instant, id: SiteId, problem: Option<Problem>) {
+        let site = &mut self.sites[id];
+        match problem {
+            Some(problem) if note(&mut site.chain, now, &problem) => {
+                self.actions.push(Action::Tell(id, Some(problem)));
+            }
+            None if site.chain.take().is_some() && site.problem.is_none() => {
+                self.actions.push(Action::Tell(id, None));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keeps the first moment of a problem of one kind. Whether it says something new.
+fn note(known: &mut Option<Box<(Problem, Instant)>>, now: Instant, problem: &Problem) -> bool {
+    let since = match known.as_deref() {
+        Some((known, _)) if known == problem => return false,
+        Some((known, since)) if known.code == problem.code => *since,
+        _ => now,
+    };
+    *known = Some(Box::new((problem.clone(), since)));
+    true
 }

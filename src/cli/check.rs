@@ -10,7 +10,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::chains::Chains;
 use super::survey::{self, Census};
 use super::{Outcome, Result, say, say_json, second_process, show};
 use crate::agent::SiteId;
@@ -23,6 +22,7 @@ use crate::inspect::Place;
 use crate::ledger::{Entry, Ledger, Purpose, RENEWED_ELSEWHERE, Refusal};
 use crate::platform;
 use crate::portal;
+use crate::probe::Chains;
 use crate::problem::{NOT_ON_THIS_HOST, Problem, printable};
 use crate::roster;
 use crate::server::Server;

@@ -143,11 +143,12 @@ fn row(site: &Site) -> [String; 5] {
 
 fn troubles(site: &Site) -> Vec<String> {
     let mut out = Vec::new();
-    if let Some(problem) = &site.problem {
+    for problem in site.all_problems() {
         out.push(format!("  ! {}: {}", problem.code, printable(&problem.message, 500)));
         let remedy = printable(&problem.remedy, 500);
         out.push(format!("    since {}; {remedy}", problem.since.strftime("%Y-%m-%dT%H:%M:%SZ")));
-    } else if let Some(pending) = &site.pending {
+    }
+    if let (None, Some(pending)) = (&site.problem, &site.pending) {
         out.push(format!("  . {}", printable(pending, 500)));
     }
     if let Some(reason) = site.served.as_ref().and_then(|served| served.reason.as_ref()) {

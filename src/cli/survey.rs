@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::chains::Chains;
 use crate::agent::judge::{Wire, is_unseen, judge};
 use crate::agent::{ACCEPTED, Evidence, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
@@ -17,18 +16,24 @@ use crate::daemon::asking::part;
 use crate::discover::Found;
 use crate::inspect::{Place, inspect};
 use crate::ledger::{Ledger, LedgerError};
-use crate::probe;
+use crate::probe::{self, Chains};
 use crate::problem::Problem;
 use crate::roster;
 use crate::server::{Server, problems_of_lives};
-use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+use crate::status::{
+    self, Certificate, Portal, PortalNames, Renewal, Report, Served, SiteProblem, Status, Watch,
+};
 
 /// For one handshake, when a person waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// For the files of one site, or a server's configuration.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Sites that are asked at once.
+/// Sites that are asked at once; one that has waited for [`BUSY_TIME`] counts no more among them.
 const AT_ONCE: usize = 16;
+/// After so long a site most likely waits for an address that swallows packets, and costs nothing but a socket.
+const BUSY_TIME: Duration = Duration::from_millis(300);
+/// Sites that are asked or waited for at once.
+const MAX_WAITING: usize = 128;
 
 /// The sites that there are now, and what is wrong with each server's configuration.
 pub(super) struct Census {
@@ -125,9 +130,13 @@ impl Finding {
 }
 
 impl Finding {
-    /// What is wrong with the chains that listeners send, if anything.
+    /// What is wrong with the chains that listeners send with the leaf on disk, if anything.
     pub(super) fn chain_problem(&self, chains: &mut Chains, now: Timestamp) -> Option<Problem> {
-        let seen = self.sightings.iter().zip(&self.chains);
+        let on_disk = self.seen.as_ref().ok()?.bundle.leaf.fingerprint;
+        let is_of_leaf = |(sighting, _): &(&Sighting, _)| {
+            sighting.outcome.as_ref().is_ok_and(|leaf| leaf.fingerprint == on_disk)
+        };
+        let seen = self.sightings.iter().zip(&self.chains).filter(is_of_leaf);
         chains.problem(seen.map(|(sighting, chain)| (sighting.endpoint.as_str(), chain.as_ref())), now)
     }
 }
@@ -141,7 +150,11 @@ fn not_read(site: &Site) -> Incomplete {
 
 /// Looks at the disk, and at the wire for what is whole there; in the order of `sites`.
 pub(super) async fn look(servers: &[Arc<Server>], sites: &[&Site]) -> Vec<Finding> {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Permits {
+        busy: Semaphore::new(AT_ONCE),
+        all: Semaphore::new(MAX_WAITING),
+        waiting: Mutex::default(),
+    });
     let silent = Arc::new(Silent::default());
     let looking: Vec<_> = sites
         .iter()
@@ -159,19 +172,57 @@ pub(super) async fn look(servers: &[Arc<Server>], sites: &[&Site]) -> Vec<Findin
     found
 }
 
+/// Limits how many sites are asked at once.
+struct Permits {
+    busy: Semaphore,
+    all: Semaphore,
+    /// How many sites of each endpoint were let wait beside those that count.
+    waiting: Mutex<HashMap<String, usize>>,
+}
+
+impl Permits {
+    /// Does a site's work in its turn.
+    async fn wait_for<T>(&self, site: &Site, work: impl Future<Output = T>) -> T {
+        // Nobody closes them.
+        let _waiting = self.all.acquire().await;
+        let busy = self.busy.acquire().await;
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = timeout(BUSY_TIME, work.as_mut()).await {
+            return done;
+        }
+        let _busy = Some(busy).filter(|_| !self.may_wait(site));
+        work.await
+    }
+
+    /// Whether others may be asked while a site is waited for: few sites wait for the same endpoint.
+    fn may_wait(&self, site: &Site) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints: Vec<String> = site.verify.iter().map(|ask| ask.endpoint.to_string()).collect();
+        let is_new = |endpoint: &String| waiting.get(endpoint).is_none_or(|count| *count < SILENT_AFTER);
+        let may = endpoints.iter().all(is_new);
+        if may {
+            endpoints.into_iter().for_each(|endpoint| *waiting.entry(endpoint).or_default() += 1);
+        }
+        may
+    }
+}
+
+/// Looks at one site in its turn.
+async fn one(server: Arc<Server>, site: Site, permits: Arc<Permits>, silent: Arc<Silent>) -> Finding {
+    permits.wait_for(&site, look_at(server, &site, &silent)).await
+}
+
 /// Looks; what seems stale is asked once more when old workers of a reload just now no longer answer.
-async fn one(server: Arc<Server>, site: Site, permits: Arc<Semaphore>, silent: Arc<Silent>) -> Finding {
-    let _permit = permits.acquire_owned().await;
-    let place = Place::of(&site);
-    let seen =
-        within(move || inspect(&place, Timestamp::now())).await.unwrap_or_else(|| Err(not_read(&site)));
+async fn look_at(server: Arc<Server>, site: &Site, silent: &Silent) -> Finding {
+    let place = Place::of(site);
+    let seen = within(move || inspect(&place, Timestamp::now())).await.unwrap_or_else(|| Err(not_read(site)));
     let Ok(set) = &seen else {
         return Finding { seen, sightings: Vec::new(), chains: Vec::new() };
     };
-    let (mut sightings, mut chains) = shown(&server, &site, set, &silent).await;
+    let (mut sightings, mut chains) = shown(&server, site, set, silent).await;
     if matches!(judge(set, None, &sightings), Wire::Stale(_)) {
         sleep(ACCEPTED).await;
-        (sightings, chains) = shown(&server, &site, set, &silent).await;
+        (sightings, chains) = shown(&server, site, set, silent).await;
     }
     Finding { seen, sightings, chains }
 }
@@ -260,6 +311,11 @@ pub(super) async fn status(config: &Config) -> Status {
         let (portal, told) = tell_all(config, &sites, &findings, &down, known, now)?;
         Ok::<_, LedgerError>((portal, told, unreadable))
     };
+    let tells_all: Vec<bool> = servers
+        .iter()
+        .zip(&problems)
+        .map(|(server, problem)| problem.is_none() && server.was_running())
+        .collect();
     let renewal = || Renewal::of(Ledger::open_existing(&config.state_dir).ok()?.as_ref()).ok()?;
     let (portal, told, report_problem, ledger_problem) = match read() {
         Ok((portal, told, unreadable)) => (portal, told, unreadable, None),
@@ -269,7 +325,7 @@ pub(super) async fn status(config: &Config) -> Status {
             (portal, told, None, Some(error.problem()))
         }
     };
-    Status {
+    let mut status = Status {
         agent: status::Agent { running: false, pid: None, version: None },
         portal,
         renewal: renewal(),
@@ -290,7 +346,13 @@ pub(super) async fn status(config: &Config) -> Status {
             })
             .collect(),
         sites: told,
+    };
+    if let Ok(Some(ledger)) = Ledger::open_existing(&config.state_dir) {
+        let present = sites.iter().map(|site| site.key().into_owned()).collect();
+        // What is wrong with the ledger was told above.
+        let _ = status.add_vanished(config, &ledger, &present, |index| tells_all[index]);
     }
+    status
 }
 
 /// Which servers do not run. One whose processes cannot be looked at in time has another problem.
@@ -332,10 +394,18 @@ fn tell_all(
     (recorded, ledger): (&HashMap<String, Recorded>, Option<&Ledger>),
     now: Timestamp,
 ) -> Result<Told, LedgerError> {
+    let names = PortalNames::of(config, ledger)?;
+    let mut chains = Chains::default();
     let told = sites.iter().zip(findings).map(|(site, finding)| {
         let recorded = recorded.get(&*site.key());
         let unseen = finding.unseen(recorded, &site.settings, down);
-        tell(config, &site.settings, finding, (recorded, unseen.as_ref()), ledger, now)
+        let of_wire = finding.problem(recorded).filter(|_| unseen.is_none());
+        let of_chain = finding.chain_problem(&mut chains, now);
+        let problems = of_wire.into_iter().chain(of_chain).collect();
+        let told = tell(config, &site.settings, finding, (recorded, unseen.as_ref()), problems, ledger, now)?;
+        let leaf = finding.seen.as_ref().ok().map(|seen| &*seen.bundle.leaf);
+        let portal = names.word(&site.settings, leaf, &told.report);
+        Ok::<_, LedgerError>(status::Site { portal, ..told })
     });
     Ok((Portal::of(config, ledger, now)?, told.collect::<Result<_, _>>()?))
 }
@@ -345,12 +415,14 @@ fn tell(
     site: &Site,
     finding: &Finding,
     (recorded, unseen): (Option<&Recorded>, Option<&Problem>),
+    problems: Vec<Problem>,
     ledger: Option<&Ledger>,
     now: Timestamp,
 ) -> Result<status::Site, LedgerError> {
     let seen = finding.seen.as_ref().ok();
     let leaf = seen.map(|seen| &*seen.bundle.leaf);
-    let problem = finding.problem(recorded).filter(|_| unseen.is_none());
+    let problems = problems.iter().map(|problem| SiteProblem::since(problem, now)).collect();
+    let (problem, problems) = status::gravest(problems);
     let is_recorded = recorded.zip(leaf).is_some_and(|(recorded, leaf)| recorded.leaf == leaf.fingerprint);
     let state = match (&finding.seen, finding.wire(recorded)) {
         (Err(_), _) => "pending",
@@ -371,7 +443,9 @@ fn tell(
         certificate: Certificate::of(&site.certificate, seen),
         served: Served::of(finding.shown(), leaf, now).or(loaded),
         report: if is_put_aside { report.or_unproved() } else { report },
-        problem: problem.map(|problem| SiteProblem::since(&problem, now)),
+        portal: None,
+        problem,
+        problems,
         pending: None,
         polled: None,
     })

@@ -1,18 +1,19 @@
 //! `certhook verify`: handshakes now.
 
 mod bindings;
+mod proof;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::chains::Chains;
 use super::survey::{self, Finding};
 use super::{Outcome, Result, say, say_json, show};
-use crate::agent::judge::{Wire, is_unseen};
+use crate::agent::judge::Wire;
 use crate::agent::{Sighting, Unseen};
 use crate::certificate::{ChainState, KeyType, Leaf};
 use crate::config::{Config, Site};
 use crate::ledger::Ledger;
+use crate::probe::Chains;
 use crate::problem::{Problem, UNPROVED, printable};
 use crate::roster;
 use crate::status;
@@ -76,11 +77,11 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     // What was recorded tells an older certificate from another site's; without it the names do.
     let ledger = Ledger::open_existing(&config.state_dir).ok().flatten();
     let recorded = ledger.and_then(|ledger| ledger.recorded().ok()).unwrap_or_default();
+    let down = survey::down(config).await;
+    let before = proof::workers(&census.servers).await;
     let findings = survey::look(&census.servers, &asked).await;
-    let down = match findings.iter().any(|finding| is_unseen(&finding.sightings)) {
-        true => survey::down(config).await,
-        false => Vec::new(),
-    };
+    let after = proof::workers(&census.servers).await;
+    let agent = proof::agent(config, &asked).await;
     let now = Timestamp::now();
     let mut chains = Chains::default();
     let mut verdicts: Vec<Verdict> = sites
@@ -89,15 +90,22 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         .map(|(site, finding)| {
             let known = recorded.get(&*site.key());
             let of_chain = finding.chain_problem(&mut chains, now);
+            let server = site.settings.server;
+            let looks = [&before[server], &after[server]];
+            let unproved = || {
+                let seen = finding.seen.as_ref().ok()?;
+                proof::old_worker(looks, seen.written_at)
+                    .or_else(|| proof::by_agent(agent.as_ref(), config, &site.settings))
+            };
             let unseen = finding.unseen(known, &site.settings, &down);
+            let problem = match &unseen {
+                Some(why) => Some(not_seen(why)),
+                None => finding.problem(known).or_else(unproved).or(of_chain),
+            };
             let ok = match finding.wire(known) {
                 _ if unseen.is_some() => None,
                 Some(Wire::NotHere(_)) => None,
-                wire => Some(wire == Some(Wire::Served) && of_chain.is_none()),
-            };
-            let problem = match &unseen {
-                Some(why) => Some(not_seen(why)),
-                None => finding.problem(known).or(of_chain),
+                wire => Some(wire == Some(Wire::Served) && problem.is_none()),
             };
             Verdict { ok, problem, ..verdict(config, &site.settings, finding, &mut chains, now) }
         })
@@ -114,7 +122,12 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
         let message = format!("there is no site {}", printable(name, 100));
         return Err(Problem::new("no_such_site", message, "see certhook status for the names"));
     }
-    for (server, problem) in config.servers.iter().zip(&census.problems) {
+    let problems: Vec<_> = down
+        .into_iter()
+        .zip(&census.problems)
+        .map(|(down, unread)| down.or_else(|| unread.clone()))
+        .collect();
+    for (server, problem) in config.servers.iter().zip(&problems) {
         if let Some(problem) = problem {
             super::complain(&format!("{}: {problem}", server.name));
         }
@@ -122,7 +135,7 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result {
     if verdicts.is_empty() {
         super::complain("there is no certificate to verify; see certhook discover");
     }
-    let followed = !verdicts.is_empty() && census.problems.iter().all(Option::is_none);
+    let followed = !verdicts.is_empty() && problems.iter().all(Option::is_none);
     let well = followed && verdicts.iter().all(|verdict| verdict.ok != Some(false));
     if arguments.json {
         say_json(&verdicts);

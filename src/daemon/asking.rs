@@ -10,7 +10,7 @@ use crate::agent::{Sighting, Unseen};
 use crate::apart::Apart;
 use crate::certificate::Leaf;
 use crate::config::{Ask, Site};
-use crate::probe;
+use crate::probe::{self, Answer};
 use crate::server::Server;
 
 /// Asks a site's endpoints for `leaf`. Of those that the server's configuration names, only the ones whose address this
@@ -21,21 +21,24 @@ pub(super) async fn ask(
     apart: Option<Apart>,
     leaf: &Arc<Leaf>,
     patience: Duration,
-) -> Vec<Sighting> {
+) -> Answer {
     let asks = probe::asks(&site, leaf);
     if !site.verify_is_found {
         return probe::sightings(apart.as_ref(), asks, leaf, patience).await;
     }
     let (here, mut not_here) = part(&server, asks).await;
     if here.is_empty() {
-        return not_here;
+        // This host sends no chain to anybody.
+        return Answer { sightings: not_here, chain: Some(Ok(())) };
     }
-    let mut sightings = probe::sightings(apart.as_ref(), here.clone(), leaf, patience).await;
+    let Answer { mut sightings, chain } =
+        probe::sightings(apart.as_ref(), here.clone(), leaf, patience).await;
     let (_, moved) = part(&server, here).await;
+    let chain = chain.filter(|_| moved.is_empty());
     sightings.retain(|seen| moved.iter().all(|moved| moved.endpoint != seen.endpoint));
     not_here.extend(moved);
     sightings.extend(not_here);
-    sightings
+    Answer { sightings, chain }
 }
 
 /// Parts endpoints that a server's configuration names: those that may be asked now, and a sighting for each of the

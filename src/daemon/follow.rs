@@ -123,6 +123,12 @@ struct Followed {
     names: Arc<Names>,
 }
 
+impl Followed {
+    fn tells_all(&self) -> bool {
+        self.found.is_some() && self.unread.is_none() && self.server.was_running()
+    }
+}
+
 impl Servers {
     pub(super) fn new(config: &Config, news: UnboundedSender<News>) -> Self {
         let all = config.servers.iter().map(|server| Followed {
@@ -197,10 +203,12 @@ impl Servers {
 
     /// Whether every server told all that it has: a site that is not known then is there no more.
     fn are_known(&self) -> bool {
-        let is_known = |followed: &Followed| {
-            followed.found.is_some() && followed.unread.is_none() && followed.server.was_running()
-        };
-        self.all.iter().filter(|followed| followed.discovers).all(is_known)
+        self.all.iter().filter(|followed| followed.discovers).all(Followed::tells_all)
+    }
+
+    /// Whether a server told all that it has.
+    pub(super) fn tells_all(&self, id: ServerId) -> bool {
+        self.all[id.0].tells_all()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {

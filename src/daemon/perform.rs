@@ -189,13 +189,16 @@ impl Daemon {
             let apart = self.apart.clone();
             let names = self.names_to_look_for(id);
             async move {
-                let sightings = asking::ask(Arc::clone(&server), site, apart, &leaf, patience).await;
+                let answer = asking::ask(Arc::clone(&server), site, apart, &leaf, patience).await;
                 if let Some((names, files)) = names
-                    && let Some(is_named) = asking::is_named(&sightings, server, names, files).await
+                    && let Some(is_named) = asking::is_named(&answer.sightings, server, names, files).await
                 {
                     let _ = results.send(Event::LoadIsEvidence(id, is_named));
                 }
-                let _ = results.send(Event::Probed(id, sightings));
+                if let Some(chain) = answer.chain {
+                    let _ = results.send(Event::ChainSeen(id, chain));
+                }
+                let _ = results.send(Event::Probed(id, answer.sightings));
             }
         });
         let Some(asking) = asking else {

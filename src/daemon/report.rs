@@ -10,7 +10,9 @@ use crate::agent::{self, HOLD, ServerId, SiteId, State};
 use crate::ledger::LedgerError;
 use crate::platform;
 use crate::problem::Problem;
-use crate::status::{self, Certificate, Portal, Renewal, Report, Served, SiteProblem, Status, Watch};
+use crate::status::{
+    self, Certificate, Portal, PortalNames, Renewal, Report, Served, SiteProblem, Status, Watch,
+};
 use crate::watch::Topic;
 
 /// Returns what was read; what cannot be is told once.
@@ -28,9 +30,10 @@ impl Daemon {
         let mut ledger_problem = None;
         let reports = or_told(self.ledger.reports_of(&leaves), &mut ledger_problem);
         let reports = reports.into_iter().chain(std::iter::repeat_with(|| None));
+        let names = or_told(PortalNames::of(&self.config, Some(&self.ledger)), &mut ledger_problem);
         let sites = self.agent.sites().zip(reports);
         let sites: Vec<status::Site> =
-            sites.filter_map(|((id, site), report)| self.site_status(id, site, report)).collect();
+            sites.filter_map(|((id, site), report)| self.site_status(id, site, report, &names)).collect();
         let polled_sites = sites.iter().filter(|site| site.polled.is_some()).count();
         let servers =
             (0..self.config.servers.len()).map(|index| self.server_status(ServerId(index))).collect();
@@ -41,7 +44,7 @@ impl Daemon {
         let unreadable = or_told(self.ledger.unreadable_report(), &mut ledger_problem);
         let stopped = self.config.portal.as_ref().and_then(|_| self.courier_problem());
         let renewals = self.config.portal.as_ref().and(self.config.renewal.as_ref());
-        Status {
+        let mut status = Status {
             agent: status::Agent {
                 running: true,
                 pid: Some(std::process::id()),
@@ -58,7 +61,16 @@ impl Daemon {
             alert_problem: self.shared.alert_problem(),
             servers,
             sites,
+        };
+        if status.servers.iter().any(|server| server.problem.is_some()) {
+            let present = self.sites.values().map(|site| site.roster.key().into_owned()).collect();
+            let has_all = |index| self.servers.tells_all(ServerId(index));
+            let added = status.add_vanished(&self.config, &self.ledger, &present, has_all);
+            let mut problem = status.ledger_problem.take();
+            or_told(added, &mut problem);
+            status.ledger_problem = problem;
         }
+        status
     }
 
     /// What keeps every report from going out.
@@ -95,11 +107,14 @@ impl Daemon {
         id: SiteId,
         site: &agent::Site,
         report: Option<crate::ledger::Report>,
+        names: &PortalNames,
     ) -> Option<status::Site> {
         let configured = &self.sites.get(&id)?.roster.settings;
         let leaf = site.disk().map(|seen| &*seen.bundle.leaf);
         let (shown, probed_at) = site.shown();
-        let problem = site.problem().map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let problems = site.problem().into_iter().chain(site.chain_problem());
+        let problems = problems.map(|(problem, since)| SiteProblem::since(problem, wall(since)));
+        let (problem, problems) = status::gravest(problems.collect());
         let state = match site.state() {
             State::Unknown => "unknown",
             State::Pending { .. } | State::Awaiting { .. } => "pending",
@@ -119,21 +134,22 @@ impl Daemon {
         let awaits = matches!(site.state(), State::Awaiting { .. });
         let pending = site.fault().map(|fault| fault.message.clone());
         let pending = pending.or_else(|| awaits.then(|| "its server has not loaded it yet".to_owned()));
+        let report = Report::told(report);
         Some(status::Site {
             name: status::display_name(configured, leaf),
             server: self.config.servers[configured.server].name.clone(),
             state: state.to_owned(),
             certificate: Certificate::of(&configured.certificate, site.disk()),
             served: served.or(loaded),
+            portal: names.word(configured, leaf, &report),
             report: match site.unseen() {
-                Some(_) if configured.report && !self.reports_unproved() => {
-                    Report::told(report).or_unproved()
-                }
-                _ => Report::told(report),
+                Some(_) if configured.report && !self.reports_unproved() => report.or_unproved(),
+                _ => report,
             },
             pending: pending.filter(|_| problem.is_none()),
             polled: self.watcher.blind(Topic::Site(id)).map(|why| why.reason().to_owned()),
             problem,
+            problems,
         })
     }
 }

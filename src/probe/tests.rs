@@ -202,8 +202,8 @@ async fn each_name_is_asked_for() {
         ("127.0.0.1", None, &default),
         ("both.com", Some("both.com"), &default),
     ];
-    let found = sightings(None, asks.to_vec(), &leaf(&disk), PATIENCE).await;
-    assert_eq!(found.len(), 10);
+    let Answer { sightings: found, chain } = sightings(None, asks.to_vec(), &leaf(&disk), PATIENCE).await;
+    assert_eq!((found.len(), chain), (10, None), "no listener shows the leaf on disk");
     for (index, sighting) in found.into_iter().enumerate() {
         let (host, name, pair) = &wanted[index % 5];
         let endpoint = asks[index / 5].endpoint.to_string();

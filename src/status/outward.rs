@@ -107,11 +107,9 @@ impl Site {
                 code: self.report.code.clone(),
                 remedy: self.report.remedy.as_ref().map(|_| REMEDY.to_owned()),
             },
-            // Other sites of its server are blocked because of one; that tells nothing about the one.
-            problem: self.problem.as_ref().map(|problem| match problem.code.as_str() {
-                code @ "blocked" => hide_as(code, problem),
-                code => hide_as(coarse(code), problem),
-            }),
+            portal: self.portal.clone(),
+            problem: self.problem.as_ref().map(of_site),
+            problems: self.problems.iter().map(of_site).collect(),
             pending: self.pending.as_ref().map(|_| MESSAGE.to_owned()),
             polled: self.polled.clone(),
         }
@@ -154,6 +152,14 @@ fn coarse(code: &str) -> &str {
     FAMILIES.iter().find(|(_, members)| members.contains(&code)).map_or(code, |(family, _)| family)
 }
 
+fn of_site(problem: &SiteProblem) -> SiteProblem {
+    match problem.code.as_str() {
+        // Other sites of its server are blocked because of one; that tells nothing about the one.
+        code @ "blocked" => hide_as(code, problem),
+        code => hide_as(coarse(code), problem),
+    }
+}
+
 fn hide(problem: &Problem) -> Problem {
     Problem::new(coarse(&problem.code), MESSAGE, REMEDY)
 }
@@ -179,6 +185,7 @@ mod tests {
         (one.problem, one.pending) = (site_problem(), Some(SECRET.to_owned()));
         let reason = Some(SECRET.to_owned());
         one.served = one.served.map(|served| Served { evidence: Evidence::Load, reason, ..served });
+        one.problems = site_problem().into_iter().chain(site_problem()).collect();
         (one.report.state, one.report.error) = ("held".to_owned(), Some(SECRET.to_owned()));
         (one.report.code, one.report.remedy) = (Some("http_400".to_owned()), Some(SECRET.to_owned()));
         let mut all = status(&[one]);
@@ -211,7 +218,7 @@ mod tests {
     fn no_path_and_no_word_goes_out() {
         let all = full("nginx_refused");
         let told = serde_json::to_string(&all.outward()).unwrap();
-        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 24);
+        assert!(serde_json::to_string(&all).unwrap().matches(SECRET).count() >= 28);
         assert!(!told.contains("secret"), "{told}");
         assert!(told.contains("a.test") && told.contains("nginx_refused"), "{told}");
     }

@@ -32,7 +32,9 @@ pub(crate) fn site(name: &str) -> Site {
             reason: None,
         }),
         report: Report { state: "delivered".to_owned(), ..Report::none() },
+        portal: Some("known".to_owned()),
         problem: None,
+        problems: Vec::new(),
         pending: None,
         polled: None,
     }

@@ -57,7 +57,62 @@ fn chain_faults_decide_the_exit_codes() {
         assert_eq!((&verdicts[0]["problem"]["code"], exit), (&code.into(), exits), "{what}: {verdicts}");
         let table = String::from_utf8(host.certhook(&["verify"]).stdout).unwrap();
         assert_eq!(table.lines().nth(1).unwrap().split_whitespace().last(), Some(column), "{what}: {table}");
+        let (status, exit) = host.json(&["status", "--json"]);
+        let told = &status["sites"][0]["problem"]["code"];
+        // Nothing has recorded the site yet, which is not well either.
+        assert_eq!((told, exit), (&code.into(), 1), "{what}: {status}");
         let (problems, exit) = host.json(&["check", "--json"]);
         assert_eq!((&problems[0]["code"], exit), (&code.into(), exits), "{what}: {problems}");
     }
+}
+
+/// A host whose trusted root is that of `trusted` alone.
+fn trust(host: &mut Host, trusted: &Authority) {
+    let roots = host.path().join("roots.pem");
+    std::fs::write(&roots, trusted.root_pem()).unwrap();
+    host.set_env("SSL_CERT_FILE", roots.to_str().unwrap());
+    host.set_env("SSL_CERT_DIR", host.path().join("nowhere").to_str().unwrap());
+}
+
+#[test]
+fn agent_tells_of_a_chain_until_it_is_fixed() {
+    let extra = Extra { no_portal: true, watch: "settle = \"500ms\"".into(), ..Extra::unlimited() };
+    let mut host = Host::with(&[Writer::Lego], extra);
+    let good = host.issue(0);
+    let root = Authority::new();
+    trust(&mut host, &root);
+    let old = Authority::with_intermediate(Validity::EXPIRED);
+    let order = || Order { hosts: &["site0.test"], ..Order::default() };
+    let (pair, expired) = (root.issue(order()), old.issue(order()));
+    serve(&host, &good.fullchain_pem, &good);
+    host.start_agent_and_settle();
+    assert_eq!(host.certhook(&["status"]).status.code(), Some(0));
+    for (text, pair, code) in
+        [(&pair.leaf_pem, &pair, "incomplete_chain"), (&expired.fullchain_pem, &expired, "expired_chain")]
+    {
+        serve(&host, text, pair);
+        let status = host.wait_for("the chain's fault", |status| {
+            let site = &status["sites"][0];
+            site["state"] == "current" && site["problem"]["code"] == code
+        });
+        let site = &status["sites"][0];
+        assert!(site["served"]["fingerprint"] == *pair.fingerprint && site["problems"].is_null(), "{site}");
+        for command in ["status", "check", "verify"] {
+            let output = host.certhook(&[command]);
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command}: {text}");
+            assert!(text.contains(site["problem"]["remedy"].as_str().unwrap()), "{command}: {text}");
+        }
+        let history = String::from_utf8(host.certhook(&["history"]).stdout).unwrap();
+        assert!(history.contains(code), "{history}");
+    }
+    // The same leaf with all of its chain.
+    serve(&host, &pair.leaf_pem, &pair);
+    host.wait_for("a fault", |status| status["sites"][0]["problem"]["code"] == "incomplete_chain");
+    serve(&host, &pair.fullchain_pem, &pair);
+    host.wait_for("its end", |status| {
+        status["sites"][0]["state"] == "current" && status["sites"][0]["problem"].is_null()
+    });
+    assert_eq!(host.certhook(&["status"]).status.code(), Some(0));
+    host.stop_agent();
 }

@@ -426,7 +426,10 @@ fn no_report_is_put_aside_while_a_configuration_is_broken() {
     let before = &whole[..whole.find("site1.test").unwrap()];
     std::fs::write(host.nginx.config_path(), &before[..before.rfind("server {").unwrap()]).unwrap();
     host.start_agent();
-    host.wait_for("one site", |status| codes(status) == ["nginx_config"] && names(status) == ["site0.test"]);
+    // What the broken configuration does not name now is told of.
+    host.wait_for("one site", |status| {
+        codes(status) == ["vanished", "nginx_config"] && names(status) == ["site0.test", "site1.test"]
+    });
     host.portal.restart();
     host.portal.wait_for_reports(1, crate::host::PATIENCE).unwrap();
     std::fs::write(host.nginx.config_path(), whole).unwrap();

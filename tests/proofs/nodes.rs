@@ -225,6 +225,78 @@ fn an_address_of_the_other_node_is_not_asked_until_a_takeover() {
     }
 }
 
+/// nginx in a chroot, with the same paths in the jail and on the host.
+struct Jail {
+    folder: TempDir,
+    /// The folder's path in the jail, as the host has it.
+    inside: PathBuf,
+    port: u16,
+    ca: Authority,
+    pair: Pair,
+}
+
+impl Jail {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("certhook-jail-").tempdir().unwrap();
+        let ca = Authority::new();
+        let pair = ca.issue(Order { hosts: &["a.test"], ..Order::default() });
+        let inside = folder.path().join("jail").join(folder.path().strip_prefix("/").unwrap());
+        let port = certhook_test_support::nginx::free_port();
+        for root in [folder.path(), &inside] {
+            std::fs::create_dir_all(root).unwrap();
+            std::fs::write(root.join("cert.pem"), &pair.fullchain_pem).unwrap();
+            std::fs::write(root.join("key.pem"), &pair.key_pem).unwrap();
+            let text = format!(
+                "pid pid; error_log error.log; events {{}} http {{ access_log off;\n\
+                 server {{ listen 127.0.0.1:{port} ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem; }} }}"
+            );
+            std::fs::write(root.join("nginx.conf"), text).unwrap();
+        }
+        let script = format!(
+            "mkdir -p {0}/usr {0}/etc {0}/dev {0}/lib {0}/lib64 {0}/var/lib/nginx {0}/var/log/nginx && \
+             mount --bind /usr {0}/usr && mount --bind /lib {0}/lib && mount --bind /lib64 {0}/lib64 && \
+             mount --bind /etc {0}/etc && mount --bind /dev {0}/dev && \
+             exec chroot {0} nginx -p {1} -e {1}/error.log -c {1}/nginx.conf",
+            folder.path().join("jail").display(),
+            folder.path().display(),
+        );
+        run("unshare", &["--mount", "sh", "-c", &script]);
+        Self { folder, inside, port, ca, pair }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.inside.join("pid")
+    }
+
+    /// The exit code of a command and all that it prints, with these lines after those of the server.
+    fn certhook(&self, more: &str, command: &str) -> (i32, String) {
+        let text = format!(
+            "state_dir = {:?}\n[server.nginx]\npid_file = {:?}\n{more}",
+            self.path("state"),
+            self.pid_file()
+        );
+        std::fs::write(self.path("certhook.toml"), text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_certhook"))
+            .arg("--config")
+            .arg(self.path("certhook.toml"))
+            .arg(command)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        stop(&self.pid_file());
+    }
+}
+
 /// `chroot` and containers: the paths of their configuration are other files on the host.
 #[test]
 fn the_paths_of_a_chroot_are_not_answered_from_the_host() {
@@ -232,53 +304,71 @@ fn the_paths_of_a_chroot_are_not_answered_from_the_host() {
         println!("skipped: this needs root");
         return;
     }
-    let folder = tempfile::Builder::new().prefix("certhook-jail-").tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let pair = Authority::new().issue(Order { hosts: &["a.test"], ..Order::default() });
-    // The same path, in the jail and on the host.
-    let inside = path("jail").join(folder.path().strip_prefix("/").unwrap());
-    let port = certhook_test_support::nginx::free_port();
-    for root in [folder.path(), &inside] {
-        std::fs::create_dir_all(root).unwrap();
-        std::fs::write(root.join("cert.pem"), &pair.fullchain_pem).unwrap();
-        std::fs::write(root.join("key.pem"), &pair.key_pem).unwrap();
-        let text = format!(
-            "pid pid; error_log error.log; events {{}} http {{ access_log off;\n\
-             server {{ listen 127.0.0.1:{port} ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem; }} }}"
-        );
-        std::fs::write(root.join("nginx.conf"), text).unwrap();
-    }
-    let script = format!(
-        "mkdir -p {0}/usr {0}/etc {0}/dev {0}/lib {0}/lib64 {0}/var/lib/nginx {0}/var/log/nginx && \
-         mount --bind /usr {0}/usr && mount --bind /lib {0}/lib && mount --bind /lib64 {0}/lib64 && \
-         mount --bind /etc {0}/etc && mount --bind /dev {0}/dev && \
-         exec chroot {0} nginx -p {1} -e {1}/error.log -c {1}/nginx.conf",
-        path("jail").display(),
-        folder.path().display(),
-    );
-    run("unshare", &["--mount", "sh", "-c", &script]);
-    let pid = inside.join("pid");
-    let certhook = |more: &str| {
-        let text = format!(
-            "state_dir = {:?}\n[server.nginx]\ndiscover = true\npid_file = {pid:?}\n{more}",
-            path("state")
-        );
-        std::fs::write(path("certhook.toml"), text).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_certhook"))
-            .arg("--config")
-            .arg(path("certhook.toml"))
-            .arg("verify")
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        (output.status.code().unwrap(), text)
-    };
-    let unnamed = certhook("");
-    let named = certhook(&format!("config = {:?}\nprefix = {inside:?}\n", inside.join("nginx.conf")));
-    stop(&pid);
+    let jail = Jail::start();
+    let inside = &jail.inside;
+    let unnamed = jail.certhook("discover = true\n", "verify");
+    let more = format!("discover = true\nconfig = {:?}\nprefix = {inside:?}\n", inside.join("nginx.conf"));
+    let named = jail.certhook(&more, "verify");
     assert!(unnamed.0 == 1 && unnamed.1.contains("runs in a container or a chroot"), "{unnamed:?}");
     assert!(
         named.0 == 0 && named.1.contains(inside.to_str().unwrap()) || named.1.contains("a.test"),
         "{named:?}"
     );
+}
+
+/// The log of its title is another file on the host, in which somebody else writes with the same process's number.
+#[test]
+fn error_log_of_a_chroot_is_not_read_from_the_host() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: this needs root");
+        return;
+    }
+    let jail = Jail::start();
+    let pid = std::fs::read_to_string(jail.pid_file()).unwrap();
+    let log = jail.path("error.log");
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let line = format!("2026/11/29 10:00:00 [emerg] {0}#{0}: words of the host\n", pid.trim());
+        while is_over.recv_timeout(Duration::from_millis(5)).is_err() {
+            let mut file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+            std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+        }
+    });
+    // Renewed, and refused for another reason.
+    let renewed = jail.ca.issue(Order { hosts: &["a.test"], ..Order::default() });
+    assert_ne!(renewed.fingerprint, jail.pair.fingerprint);
+    std::fs::write(jail.inside.join("key.pem"), &renewed.key_pem).unwrap();
+    std::fs::write(jail.inside.join("cert.pem"), &renewed.fullchain_pem).unwrap();
+    std::fs::write(jail.inside.join("nginx.conf"), "sevrer {}").unwrap();
+    let more = format!(
+        "reload_timeout = \"2s\"\n[[site]]\ncertificate = {:?}\nkey = {:?}\nverify = [\"127.0.0.1:{}\"]\n",
+        jail.inside.join("cert.pem"),
+        jail.inside.join("key.pem"),
+        jail.port,
+    );
+    // Root reads what nginx itself has opened.
+    let (code, as_root) = jail.certhook(&more, "sync");
+    // certhook's user may not.
+    for file in ["jail", "state", "certhook.toml"] {
+        run("chown", &["-R", "65534:65534", jail.path(file).to_str().unwrap()]);
+    }
+    run("chmod", &["755", jail.path("").to_str().unwrap()]);
+    let script = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+kill --ambient-caps=+kill \
+                  \"$1\" --config \"$2\" sync 2>&1; exit 0";
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_certhook"),
+            jail.path("certhook.toml").to_str().unwrap(),
+        ])
+        .output()
+        .unwrap();
+    let as_user = String::from_utf8(output.stdout).unwrap();
+    let _ = over.send(());
+    writer.join().unwrap();
+    assert!(code == 1 && as_root.contains("sevrer") && !as_root.contains("words of the host"), "{as_root}");
+    let is_unread = as_user.contains("not_loaded") && as_user.contains("its error log is not read");
+    assert!(is_unread && !as_user.contains("words of the host"), "{as_user}");
 }

@@ -78,7 +78,7 @@ impl Shelf {
 async fn shown(endpoint: &str, host: &str, disk: &Arc<Leaf>) -> Sighting {
     let endpoint = Endpoint::parse(endpoint).unwrap();
     let ask = Ask { endpoint, hosts: vec![host.to_owned()] };
-    probe::sightings(None, vec![ask], disk, PATIENCE).await.remove(0)
+    probe::sightings(None, vec![ask], disk, PATIENCE).await.sightings.remove(0)
 }
 
 /// What is listened on, with which certificates and lines; what is on disk, and what is shown then.
@@ -123,7 +123,7 @@ const CASES: &[Case] = &[
         "ecdsa",
         Some("ecdsa"),
     ),
-    Case("PORT ssl", &["rsa"], "ssl_ecdh_curve secp521r1; ssl_protocols TLSv1.3;", "rsa", None),
+    Case("PORT ssl", &["rsa"], "ssl_ecdh_curve secp521r1; ssl_protocols TLSv1.3;", "rsa", Some("rsa")),
     // Suites.
     Case("PORT ssl", &["ecdsa"], OLD_SUITE, "ecdsa", Some("ecdsa")),
     Case("PORT ssl", &["rsa"], OLD_SUITE, "rsa", Some("rsa")),

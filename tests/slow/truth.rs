@@ -106,3 +106,51 @@ fn after_each_report_every_handshake_shows_the_new_leaf() {
     assert_eq!(lies, [] as [String; 0], "of {reports} reports");
     say(&format!("truth: {reports} reports, {HANDSHAKES} handshakes after each: no old leaf"));
 }
+
+/// The exit code of `verify`, and the code of the site's problem.
+fn verify(host: &Host) -> (i32, String) {
+    let (verdicts, code) = host.json(&["verify", "--json"]);
+    (code, verdicts[0]["problem"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn verify_is_not_green_while_an_old_worker_accepts() {
+    let mut host = Host::unlimited(&[Writer::Lego]);
+    host.start_agent_and_settle();
+    assert_eq!(verify(&host), (0, String::new()));
+    let old = Pid::from_raw(host.nginx.workers()[0]);
+    kill(old, Signal::SIGSTOP).unwrap();
+    host.renew(0, Duration::ZERO);
+    let renewed = host.sites[0].pair.fingerprint.clone();
+    host.wait_until("it is served", || host.served(0) == renewed);
+    let state = |host: &Host| host.agent_status().map(|status| status["sites"][0]["state"].clone());
+    host.wait_until("it is being proved", || state(&host).is_some_and(|state| state == "verifying"));
+    assert_eq!(verify(&host), (1, "old_worker_accepts".to_owned()));
+    // Where the file's time says nothing of when it came, the agent knows.
+    let certificate = host.sites[0].layout.certificate.display().to_string();
+    let touched = Command::new("touch").args(["-d", "1 hour ago", &certificate]).status().unwrap();
+    assert!(touched.success());
+    assert_eq!(verify(&host), (1, "not_proved".to_owned()));
+    assert!(Command::new("touch").arg(&certificate).status().unwrap().success());
+    host.kill_agent();
+    // Where no agent runs, it is told by the workers themselves, and by nothing else than their titles once it drains.
+    host.wait_until("the old worker ends", || {
+        let _ = kill(old, Signal::SIGCONT);
+        !host.nginx.workers().contains(&old.as_raw())
+    });
+    host.wait_until("verify is green", || verify(&host) == (0, String::new()));
+}
+
+#[test]
+fn verify_without_an_agent_sees_an_old_worker() {
+    let mut host = Host::unlimited(&[Writer::Lego]);
+    let old = Pid::from_raw(host.nginx.workers()[0]);
+    kill(old, Signal::SIGSTOP).unwrap();
+    host.renew(0, Duration::ZERO);
+    host.nginx.hup();
+    let renewed = host.sites[0].pair.fingerprint.clone();
+    host.wait_until("it is served", || host.served(0) == renewed);
+    assert_eq!(verify(&host), (1, "old_worker_accepts".to_owned()));
+    kill(old, Signal::SIGCONT).unwrap();
+    host.wait_until("verify is green", || verify(&host) == (0, String::new()));
+}

@@ -362,3 +362,30 @@ fn pauses_double_to_five_minutes() {
     let seconds = |failures| retry_pause(failures).as_secs();
     assert_eq!([1, 2, 3, 9, 10, 40, u32::MAX].map(seconds), [1, 2, 4, 256, 300, 300, 300]);
 }
+
+#[test]
+fn chain_fault_is_told_once_and_beside_other_problems() {
+    let mut world = World::settled(1);
+    let fault = |code| Err(Problem::new(code, "x", "y"));
+    let seen = |world: &mut World, outcome| world.event(Event::ChainSeen(SiteId(0), outcome));
+    seen(&mut world, Ok(()));
+    assert_eq!(world.told(0), [] as [Option<&str>; 0]);
+    seen(&mut world, fault("incomplete_chain"));
+    seen(&mut world, fault("incomplete_chain"));
+    assert_eq!(world.told(0), [Some("incomplete_chain")]);
+    // The leaf is what it was.
+    world.assert_settled();
+    // Another problem comes and goes; the chain's is left.
+    world.refuses = true;
+    world.write(0, 2);
+    world.run(SECOND * 10);
+    let site = world.agent.site(SiteId(0)).unwrap();
+    let codes = [site.problem(), site.chain_problem()].map(|told| told.map(|(told, _)| told.code.clone()));
+    assert_eq!(codes, [Some("refused".to_owned()), Some("incomplete_chain".to_owned())]);
+    world.refuses = false;
+    world.run(SECOND * 20);
+    world.assert_settled();
+    seen(&mut world, Ok(()));
+    assert!(world.agent.site(SiteId(0)).unwrap().chain_problem().is_none());
+    assert_eq!(world.told(0), [Some("incomplete_chain"), Some("refused"), Some("incomplete_chain"), None]);
+}

@@ -126,7 +126,7 @@ async fn listeners_are_asked_at_once_and_told_in_their_order() {
         });
         asks.push(Ask { endpoint: endpoint.await.unwrap(), hosts: vec!["contoso.com".into()] });
     }
-    let found = sightings(None, asks.clone(), &leaf(&pairs[0]), PATIENCE).await;
+    let found = sightings(None, asks.clone(), &leaf(&pairs[0]), PATIENCE).await.sightings;
     let wanted: Vec<Sighting> = asks
         .iter()
         .zip(&pairs)

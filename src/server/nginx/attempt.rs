@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::find::Masters;
 use super::journal::Journal;
 use super::log::ErrorLogs;
+use super::namespaces::Files;
 use super::process::{Child, Master, is_forked};
 use super::{Command, Nginx, instance, words};
 use crate::config::Reload;
 use crate::discover::Log;
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 use crate::server::{Loaded, Refusal};
 
 /// After an `[emerg]` line nginx may still go on (it tries to bind several times).
@@ -27,6 +28,8 @@ pub(super) struct Attempt {
     /// The new master's children before.
     before: BTreeSet<i32>,
     errors: ErrorLogs,
+    /// The first of its error logs that is in another root.
+    unshared: Option<PathBuf>,
     /// Where errors go that no file has.
     journal: Option<Journal>,
     begun: Instant,
@@ -46,6 +49,7 @@ impl Attempt {
             Log::File(path) => Some(path.clone()),
             Log::Stderr | Log::Syslog | Log::Other(_) => None,
         }));
+        let unshared = leave_unshared(&mut paths, &Files::of(masters.newest.pid));
         let pids: Vec<i32> = masters.newest.names();
         // What a command starts writes for itself.
         let by_signal = nginx.told_by == Reload::Signal;
@@ -54,7 +58,7 @@ impl Attempt {
         let elsewhere = configured.iter().any(|log| matches!(log, Log::Stderr | Log::Syslog));
         let journal = (elsewhere || errors.is_blind() || !by_signal).then(|| Journal::from_now(pids, unit));
         let before = masters.newest.children().into_iter().collect();
-        Self { masters, before, errors, journal, begun: Instant::now() }
+        Self { masters, before, errors, unshared, journal, begun: Instant::now() }
     }
 
     /// Tells nginx by its signal. Blocking.
@@ -155,7 +159,16 @@ impl Attempt {
         let seconds = nginx.patience.as_secs();
         if said.is_empty() {
             let message = format!("nginx started no new workers within {seconds} s of being told to reload");
-            let blind = if self.errors.is_blind() { ", and none of its error logs can be read" } else { "" };
+            let blind = match &self.unshared {
+                Some(path) => {
+                    let path = printable(&path.display().to_string(), 200);
+                    format!(
+                        ", and its error log is not read: {path} is another file in its container or chroot"
+                    )
+                }
+                None if self.errors.is_blind() => ", and none of its error logs can be read".to_owned(),
+                None => String::new(),
+            };
             return Problem::new("not_loaded", format!("{message}{blind}"), "see nginx's error log").into();
         }
         let refusal = words::refusal(&said);
@@ -168,4 +181,17 @@ impl Attempt {
         let draining = family.filter(|(_, child)| *child == Child::Draining).count();
         Loaded { took: self.begun.elapsed(), draining, before: self.before }
     }
+}
+
+/// Leaves out the logs that are other files to nginx than to certhook, which must not be taken for its own. The first
+/// of them. Its standard error, which comes first, is opened by way of the process.
+fn leave_unshared(paths: &mut Vec<PathBuf>, files: &Files) -> Option<PathBuf> {
+    let configured = paths.split_off(1);
+    let (shared, others): (Vec<_>, Vec<_>) = configured.into_iter().partition(|path| files.are_shared(path));
+    paths.extend(shared);
+    let first = others.into_iter().next();
+    if let Some(path) = &first {
+        tracing::warn!(path = %path.display(), "nginx's error log is in another root, and not read");
+    }
+    first
 }

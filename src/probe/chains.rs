@@ -1,42 +1,63 @@
 //! What listeners send with their certificates, judged against this host's roots.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::certificate::{ChainState, Roots, ServedChain};
 use crate::problem::{Problem, printable};
 
+/// To read the roots takes milliseconds, and a renewal is followed by several handshakes.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// The roots that were read last, and when.
+static ROOTS: Mutex<Option<(Instant, Arc<Roots>)>> = Mutex::new(None);
+
 /// Judges chains; most handshakes show one that was judged before.
 #[derive(Default)]
-pub(super) struct Chains {
-    roots: Option<Roots>,
+pub struct Chains {
+    roots: Option<Arc<Roots>>,
     judged: HashMap<Arc<ServedChain>, ChainState>,
 }
 
 impl Chains {
-    pub(super) fn judge(&mut self, chain: &Arc<ServedChain>, now: Timestamp) -> ChainState {
+    /// Judges one chain. Blocking: the first call may read the roots.
+    pub fn judge(&mut self, chain: &Arc<ServedChain>, now: Timestamp) -> ChainState {
         if let Some(known) = self.judged.get(chain) {
             return known.clone();
         }
-        let roots = self.roots.get_or_insert_with(|| {
-            let found = rustls_native_certs::load_native_certs().certs;
-            Roots::new(found.into_iter().map(|der| der.to_vec()))
-        });
+        let roots = self.roots.get_or_insert_with(roots);
         let state = chain.judge(roots, now);
         self.judged.insert(Arc::clone(chain), state.clone());
         state
     }
 
-    /// The first fault of a site's chains, with where it was seen.
-    pub(super) fn problem<'s>(
+    /// Returns the first fault of a site's chains, with the endpoint that sends it. Blocking, as [`Chains::judge`].
+    pub fn problem<'s>(
         &mut self,
         seen: impl IntoIterator<Item = (&'s str, Option<&'s Arc<ServedChain>>)>,
         now: Timestamp,
     ) -> Option<Problem> {
         seen.into_iter().find_map(|(endpoint, chain)| fault(&self.judge(chain?, now), endpoint))
     }
+}
+
+/// Frees the roots: nothing is asked for some time.
+pub fn rest() {
+    *ROOTS.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn roots() -> Arc<Roots> {
+    let mut kept = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, roots)) = kept.as_ref().filter(|(read_at, _)| read_at.elapsed() < KEPT) {
+        return Arc::clone(roots);
+    }
+    let found = rustls_native_certs::load_native_certs().certs;
+    let roots = Arc::new(Roots::new(found.into_iter().map(|der| der.to_vec())));
+    *kept = Some((Instant::now(), Arc::clone(&roots)));
+    roots
 }
 
 fn fault(state: &ChainState, endpoint: &str) -> Option<Problem> {
