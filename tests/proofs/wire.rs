@@ -134,8 +134,8 @@ const CASES: &[Case] = &[
         "rsa",
         Some("rsa"),
     ),
-    // No signature is made with these: nothing would be proved.
-    Case("PORT ssl", &["rsa"], "ssl_protocols TLSv1.2; ssl_ciphers AES256-SHA;", "rsa", None),
+    // No signature is made with these: the leaf is seen without a proof of its key.
+    Case("PORT ssl", &["rsa"], "ssl_protocols TLSv1.2; ssl_ciphers AES256-SHA;", "rsa", Some("rsa")),
     // Only the sibling can be had by a client without old suites.
     Case(
         "PORT ssl",
