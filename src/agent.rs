@@ -70,9 +70,7 @@ pub const HOLD: Duration = Duration::from_secs(1);
 /// As [`HOLD`], for a neighbour that is looked at although nothing is known to have changed: of ten thousand sites at
 /// a start hardly any needs the same reload.
 pub const SCAN_HOLD: Duration = Duration::from_millis(100);
-/// The quiet after one finished site before its reload: whoever renews several has begun the next by then.
-pub const LEAST_GATHER: Duration = Duration::from_millis(1);
-/// The share of a reload's time that the quiet takes once there are several: one 25th, 4 %.
+/// The share of a reload's time that a reload of several sites waits for more of them: one 25th, 4 %.
 pub const GATHER_SHARE: u32 = 25;
 /// The pause between two reloads of a stream of renewals: so many times as long as the last one took.
 pub const STREAM_PAUSE: u32 = 4;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::proof::Workers;
 use super::schedule::Key;
 use super::{
-    Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, LEAST_GATHER, Loaded, OVERLAP, OWN, Refused,
-    SCAN_HOLD, STREAM_PAUSE, ServerId, ServerSetup, SiteId, State,
+    Action, Agent, COUNT_EVERY, FIRST_ASKED, GATHER_SHARE, HOLD, Loaded, OVERLAP, OWN, Refused, SCAN_HOLD,
+    STREAM_PAUSE, ServerId, ServerSetup, SiteId, State,
 };
 use crate::problem::Problem;
 
@@ -96,7 +96,7 @@ impl Server {
     }
 
     fn gather(&self) -> Duration {
-        if self.ready.len() < 2 { LEAST_GATHER } else { (self.pace / GATHER_SHARE).max(LEAST_GATHER) }
+        if self.ready.len() < 2 { Duration::ZERO } else { self.pace / GATHER_SHARE }
     }
 
     /// Renewals come one after the other, some of them during the last reload: each reload is to serve several, and may

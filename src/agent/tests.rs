@@ -181,11 +181,7 @@ fn one_certificate_is_reloaded_at_once() {
     let begun = world.now;
     world.write(0, 2);
     world.run(SECOND);
-    assert!(
-        world.reloads[0] - begun <= world.looking_takes * 2 + LEAST_GATHER,
-        "{:?}",
-        world.reloads[0] - begun
-    );
+    assert!(world.reloads[0] - begun <= world.looking_takes * 2, "{:?}", world.reloads[0] - begun);
 }
 
 #[test]

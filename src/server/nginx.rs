@@ -61,6 +61,8 @@ struct Known {
     master: Mutex<Option<i32>>,
     /// How it was started when it was seen last.
     instance: Mutex<Option<discover::Instance>>,
+    /// What a master's paths mean, as it was when the configuration was read.
+    files: Mutex<Option<(i32, Arc<Files>)>>,
 }
 
 /// What a reload needs to know of nginx's configuration.
@@ -122,6 +124,15 @@ impl Nginx {
         judge(self.look())
     }
 
+    /// What the paths of a master mean. Blocking, unless that master's configuration was read.
+    fn files(&self, master: &Master) -> Arc<Files> {
+        let known = self.known.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some((pid, files)) if pid == master.pid => files,
+            _ => Arc::new(Files::of(master.pid)),
+        }
+    }
+
     /// Whether nginx would wait for ever for a file. Blocking.
     pub(super) fn is_blocked(&self) -> bool {
         self.not_blocked().is_err()
@@ -134,7 +145,9 @@ impl Nginx {
         let instance = match self.find() {
             Ok(masters) => {
                 let instance = self.instance(Some(&masters.newest))?;
-                let files = Files::of(masters.newest.pid);
+                let files = Arc::new(Files::of(masters.newest.pid));
+                *self.known.files.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((masters.newest.pid, Arc::clone(&files)));
                 if self.found_by.config.is_none() && !files.are_shared(&instance.config) {
                     return Err(instance::other_root(&masters.newest, &instance.config));
                 }

@@ -49,7 +49,7 @@ impl Attempt {
             Log::File(path) => Some(path.clone()),
             Log::Stderr | Log::Syslog | Log::Other(_) => None,
         }));
-        let unshared = leave_unshared(&mut paths, &Files::of(masters.newest.pid));
+        let unshared = leave_unshared(&mut paths, &nginx.files(&masters.newest));
         let pids: Vec<i32> = masters.newest.names();
         // What a command starts writes for itself.
         let by_signal = nginx.told_by == Reload::Signal;

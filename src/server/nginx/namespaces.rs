@@ -17,6 +17,7 @@ const CONTAINERS: [&str; 8] =
     ["docker", "libpod", "lxc", "kubepods", "containerd", "crio", "machine.slice", "garden"];
 
 /// The mounts of a process, beside certhook's own.
+#[derive(Debug)]
 pub(super) struct Files {
     own: Vec<Mount>,
     /// `None` where they cannot be read.
@@ -24,6 +25,7 @@ pub(super) struct Files {
     in_container: bool,
 }
 
+#[derive(Debug)]
 struct Mount {
     /// The number of the file system.
     device: String,
