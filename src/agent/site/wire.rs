@@ -89,8 +89,8 @@ impl Agent {
         // What was written again while it was loaded may have been loaded by halves.
         let tried = times > 0 && !(times < MOST_RELOADS && site.was_written_during_load());
         // The leaf alone cannot show that a mended chain was loaded.
-        let new_chain =
-            new && site.recorded.is_some_and(|recorded| recorded.leaf == disk.bundle.leaf.fingerprint);
+        let is_recorded = |recorded: &Recorded| recorded.leaf == disk.bundle.leaf.fingerprint;
+        let new_chain = new && (site.recorded.as_ref().is_some_and(is_recorded) || site.chain.is_some());
         let by_load = site.recorded.is_some_and(|recorded| recorded.evidence == Evidence::Load);
         let uncertain =
             by_load || site.problem.is_some() || site.failures > 0 || self.may_be_old(site.server);

@@ -389,3 +389,19 @@ fn chain_fault_is_told_once_and_beside_other_problems() {
     assert!(world.agent.site(SiteId(0)).unwrap().chain_problem().is_none());
     assert_eq!(world.told(0), [Some("incomplete_chain"), Some("refused"), Some("incomplete_chain"), None]);
 }
+
+#[test]
+fn new_set_behind_a_chain_fault_is_loaded_once() {
+    let mut world = World::settled(1);
+    world.disk[0] = Disk::Leaf(2);
+    // Another program has loaded the leaf, with a chain that was completed since.
+    world.reload_by_somebody(0);
+    world.run(SECOND);
+    world.event(Event::ChainSeen(SiteId(0), Err(Problem::new("incomplete_chain", "x", "y"))));
+    world.event(Event::Look(SiteId(0), Cause::Changed));
+    world.run(SECOND * 10);
+    assert_eq!((world.reloads.len(), world.records()), (1, vec![(0, 2, How::Installed)]));
+    world.event(Event::LookAtAll(Cause::Asked));
+    world.run(SECOND * 600);
+    assert_eq!(world.reloads.len(), 1);
+}
