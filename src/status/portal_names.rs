@@ -64,6 +64,7 @@ mod tests {
                           client_id = \"c\"\n";
 
     #[test]
+    #[cfg_attr(windows, ignore = "its paths are Unix's")]
     fn site_is_known_by_id_name_or_hosts() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();

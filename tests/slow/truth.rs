@@ -130,7 +130,7 @@ fn verify_is_not_green_while_an_old_worker_accepts() {
     let certificate = host.sites[0].layout.certificate.display().to_string();
     let touched = Command::new("touch").args(["-d", "1 hour ago", &certificate]).status().unwrap();
     assert!(touched.success());
-    assert_eq!(verify(&host), (1, "not_proved".to_owned()));
+    assert_eq!(verify(&host), (1, "proof_pending".to_owned()));
     assert!(Command::new("touch").arg(&certificate).status().unwrap().success());
     host.kill_agent();
     // Where no agent runs, it is told by the workers themselves, and by nothing else than their titles once it drains.

@@ -69,7 +69,7 @@ pub(super) fn by_agent(agent: Option<&Status>, config: &Config, site: &Site) -> 
     Some(match &site.problem {
         Some(problem) => Problem::new(&problem.code, &problem.message, &problem.remedy),
         None => Problem::new(
-            "not_proved",
+            "proof_pending",
             "the agent has not proved yet that every worker of the server shows this certificate",
             "wait a minute, then run: certhook status",
         ),
