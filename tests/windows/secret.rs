@@ -53,8 +53,9 @@ fn a_file_that_its_writer_lets_others_read_is_waited_for_too() {
         retried(|| OpenOptions::new().write(true).truncate(true).share_mode(SHARED).open(host.certificate()));
     // Whole, but who has it open may have more to write.
     writer.write_all(pair.fullchain_pem.as_bytes()).unwrap();
-    let status = host.wait_for("it is seen", |_| host.log().contains("being_written"));
-    assert_eq!(status["sites"][0]["state"], "pending", "{status}");
+    host.wait_for("it is seen", |status| {
+        host.log().contains("being_written") && status["sites"][0]["state"] == "pending"
+    });
     drop(writer);
     host.wait_until_done(&pair);
     assert_eq!(host.portal.reports().len(), 1);
