@@ -1,6 +1,6 @@
-//! `certhook verify` against OpenSSL's client, on real nginx: 500 configurations, made by chance, of all that nginx's
-//! own tests cover of TLS. What verify calls served is what the client sees, what it calls not served the client does
-//! not see, and no certificate that the client sees is unknown to certhook.
+//! `certhook verify` against OpenSSL's client, on real nginx: CERTHOOK_CONFIGURATIONS=150 of them, made by chance, of all
+//! that nginx's own tests cover of TLS. What verify calls served is what the client sees, what it calls not served the
+//! client does not see, and no certificate that the client sees is unknown to certhook.
 
 #[path = "configurations/client.rs"]
 mod client;
@@ -170,9 +170,9 @@ fn run_batch(seeds: std::ops::Range<u64>) -> Counts {
 }
 
 #[test]
-fn verify_agrees_with_an_openssl_client_on_500_configurations() {
+fn verify_agrees_with_an_openssl_client_on_made_configurations() {
     assert!(Nginx::available());
-    let wanted = setting("CERTHOOK_CONFIGURATIONS", 500);
+    let wanted = setting("CERTHOOK_CONFIGURATIONS", 150);
     let first = setting("CERTHOOK_CONFIGURATIONS_FIRST", 0);
     let begun = std::time::Instant::now();
     let next = AtomicU64::new(first);
@@ -202,13 +202,17 @@ fn verify_agrees_with_an_openssl_client_on_500_configurations() {
     let first: Vec<&str> = wrong.iter().take(12).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} disagreements, the first of them:\n{}", wrong.len(), first.join("\n\n"));
     // The corpus is about something.
-    if wanted >= 500 {
+    if wanted >= 150 {
+        let wanted = usize::try_from(wanted).unwrap();
         let is_offered = |leaf: &&Leaf| !matches!(leaf.kind, Kind::Ed448 | Kind::MlDsa);
         assert!(
             pool().iter().filter(is_offered).all(|leaf| counts.kinds.contains_key(&leaf.kind)),
             "{counts}"
         );
-        assert!(THEMES.iter().all(|theme| counts.themes[theme] >= 15), "{counts}");
-        assert!(counts.served >= 2000 && counts.stale >= 50 && counts.seen >= 1200, "{counts}");
+        assert!(THEMES.iter().all(|theme| counts.themes[theme] >= wanted / 35), "{counts}");
+        assert!(
+            counts.served >= 4 * wanted && counts.stale >= wanted / 10 && counts.seen >= 2 * wanted,
+            "{counts}"
+        );
     }
 }
