@@ -3,7 +3,7 @@
 //! It stops as soon as the leaf is proved, and in TLS 1.2 that is before any key is used. So it can offer suites there
 //! that it could not go through with.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, ring};
@@ -67,7 +67,7 @@ pub(super) fn provider(only: Option<KeyType>) -> CryptoProvider {
     provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::secp256r1);
     // SHA-384 is dear beside what little is encrypted here.
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    provider.cipher_suites.extend(HOLLOW_SUITES.into_iter().filter_map(hollow));
+    provider.cipher_suites.extend(HOLLOW_SUITES.iter().copied());
     if let Some(only) = only {
         provider.cipher_suites.retain(|suite| {
             let name = suite.suite().as_str().unwrap_or_default();
@@ -82,7 +82,10 @@ pub(super) fn provider(only: Option<KeyType>) -> CryptoProvider {
 }
 
 /// Suites of TLS 1.2 that are offered and never used.
-const HOLLOW_SUITES: [CipherSuite; 10] = [
+static HOLLOW_SUITES: LazyLock<Vec<SupportedCipherSuite>> =
+    LazyLock::new(|| HOLLOW_NAMES.into_iter().filter_map(hollow).collect());
+
+const HOLLOW_NAMES: [CipherSuite; 10] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384,
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256,
     CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
@@ -115,6 +118,6 @@ fn hollow(id: CipherSuite) -> Option<SupportedCipherSuite> {
         sign: like.sign,
         aead_alg: like.aead_alg,
     };
-    // For the life of the program; there are few clients.
+    // For the life of the program: each suite is made once.
     Some(SupportedCipherSuite::Tls12(Box::leak(Box::new(suite))))
 }

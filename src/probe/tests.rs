@@ -333,3 +333,13 @@ async fn who_does_not_answer_is_unreachable_within_patience() {
     assert_eq!(found, "unreachable", "nobody listens: {problem}");
     assert!(start.elapsed() < PATIENCE, "told at once");
 }
+
+#[test]
+fn suites_that_are_only_offered_are_made_once() {
+    let last = || match client::provider(None).cipher_suites.last() {
+        Some(rustls::SupportedCipherSuite::Tls12(suite)) => std::ptr::from_ref(*suite),
+        other => panic!("{other:?}"),
+    };
+    // They live as long as the program: another set for each refusal would add up.
+    assert_eq!(last(), last());
+}
