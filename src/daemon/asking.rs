@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::agent::judge::is_unseen;
 use crate::agent::{Sighting, Unseen};
@@ -64,21 +67,26 @@ pub(crate) async fn part(server: &Arc<Server>, asks: Vec<Ask>) -> (Vec<Ask>, Vec
 /// The names of a configuration are read again after so long.
 const NAMES_AGE: Duration = Duration::from_secs(2);
 
+/// A file system that hangs keeps a handshake's place no longer than this.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The certificates that the configuration of a server names which certhook does not follow; many sites ask at once.
 #[derive(Default)]
-pub(super) struct Names(Mutex<Option<(Instant, HashSet<PathBuf>)>>);
+pub(super) struct Names(Arc<Mutex<Known>>);
 
-impl Names {
+#[derive(Default)]
+struct Known(Option<(Instant, HashSet<PathBuf>)>);
+
+impl Known {
     /// Whether the server's configuration names one of these files now. Blocking.
-    fn have(&self, server: &Server, files: &[PathBuf]) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|(at, _)| at.elapsed() > NAMES_AGE) {
+    fn have(&mut self, server: &Server, files: &[PathBuf]) -> bool {
+        if self.0.as_ref().is_none_or(|(at, _)| at.elapsed() > NAMES_AGE) {
             let pairs = server.discover().map(|found| found.pairs).unwrap_or_default();
             let paths = pairs.into_iter().map(|pair| resolved(pair.certificate));
-            *known = Some((Instant::now(), paths.collect()));
+            self.0 = Some((Instant::now(), paths.collect()));
         }
         let names =
-            |file: &PathBuf| known.as_ref().is_some_and(|(_, all)| all.contains(&resolved(file.clone())));
+            |file: &PathBuf| self.0.as_ref().is_some_and(|(_, all)| all.contains(&resolved(file.clone())));
         files.iter().any(names)
     }
 }
@@ -88,7 +96,7 @@ fn resolved(path: PathBuf) -> PathBuf {
 }
 
 /// Whether the server's configuration names one of these files, where the sightings show no certificate; `None` where
-/// they do.
+/// they do, or where a file system does not answer.
 pub(super) async fn is_named(
     sightings: &[Sighting],
     server: Arc<Server>,
@@ -98,5 +106,31 @@ pub(super) async fn is_named(
     if !is_unseen(sightings) {
         return None;
     }
-    tokio::task::spawn_blocking(move || names.have(&server, &files)).await.ok()
+    let look = async {
+        // The thread keeps it: where it hangs, no second one follows it.
+        let mut known = Arc::clone(&names.0).lock_owned().await;
+        tokio::task::spawn_blocking(move || known.have(&server, &files)).await.ok()
+    };
+    timeout(NAMES_TIMEOUT, look).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::problem::Problem;
+
+    #[tokio::test(start_paused = true)]
+    #[cfg_attr(windows, ignore = "nginx is Unix's")]
+    async fn configuration_that_hangs_keeps_no_handshake() {
+        let config = Config::parse(Path::new("certhook.toml"), "[server.nginx]\ndiscover = true\n").unwrap();
+        let server = Arc::new(Server::new(&config.servers[0]));
+        let names = Arc::new(Names::default());
+        let outcome = Err(Unseen::Refused(Problem::new("no_handshake", "", "")));
+        let sightings = [Sighting { endpoint: String::new(), host: String::new(), outcome }];
+        let _reading = Arc::clone(&names.0).lock_owned().await;
+        assert_eq!(is_named(&sightings, server, names, Vec::new()).await, None);
+    }
 }

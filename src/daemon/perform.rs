@@ -218,11 +218,12 @@ impl Daemon {
         let Site { roster, .. } = self.sites.get(&id)?;
         let server = &self.config.servers[roster.settings.server];
         let is_wanted = matches!(server.kind, Kind::Nginx(_)) && !server.discovers();
-        let is_probing = self.agent.site(id).is_some_and(|site| site.state() == State::Probing);
+        if !is_wanted || self.agent.site(id)?.state() != State::Probing {
+            return None;
+        }
         let copy = roster.stage.as_deref().map(Stage::certificate);
         let files = copy.into_iter().chain([roster.settings.certificate.clone()]).collect();
-        let names = self.servers.names(agent::ServerId(roster.settings.server));
-        (is_wanted && is_probing).then_some((names, files))
+        Some((self.servers.names(agent::ServerId(roster.settings.server)), files))
     }
 
     /// Whether one of its files changed a moment ago.
