@@ -297,6 +297,13 @@ pub struct Recorded {
     pub evidence: Evidence,
 }
 
+impl Recorded {
+    /// Whether it is this set, and its load proved it.
+    pub fn proves_by_load(&self, set: &Fingerprint) -> bool {
+        self.set == *set && self.evidence == Evidence::Load
+    }
+}
+
 /// What proves that a certificate is served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -293,6 +293,11 @@ impl Mistakes {
 }
 
 impl Config {
+    /// Whether the portal gets reports of certificates that no handshake shows.
+    pub fn reports_unproved(&self) -> bool {
+        self.portal.as_ref().is_none_or(|portal| portal.report_unproved)
+    }
+
     /// Reads and parses the file at `path`.
     ///
     /// # Errors

@@ -85,7 +85,8 @@ impl Task {
         let shown = look(&self.asks, &self.leaf, self.patience).await;
         let leaf = self.leaf.fingerprint;
         let judging = tokio::task::spawn_blocking(move || {
-            let chain = chain_problem(&shown, leaf);
+            let seen = shown.iter().map(|shown| (&shown.sighting, shown.chain.as_ref()));
+            let chain = Chains::default().verdict(leaf, seen, Timestamp::now());
             Answer { sightings: shown.into_iter().map(|shown| shown.sighting).collect(), chain }
         });
         judging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
@@ -96,18 +97,6 @@ impl Task {
     fn is_for_the_network(&self) -> bool {
         self.asks.iter().all(|ask| matches!(ask.endpoint.address, Address::Tcp(_)))
     }
-}
-
-fn chain_problem(shown: &[Shown], leaf: Fingerprint) -> Option<Result<(), Problem>> {
-    let of_leaf =
-        |shown: &&Shown| shown.sighting.outcome.as_ref().is_ok_and(|served| served.fingerprint == leaf);
-    let chains: Vec<_> = shown
-        .iter()
-        .filter(of_leaf)
-        .map(|shown| (shown.sighting.endpoint.as_str(), shown.chain.as_ref()))
-        .collect();
-    let problem = || Chains::default().problem(chains.iter().copied(), Timestamp::now());
-    (!chains.is_empty()).then(|| problem().map_or(Ok(()), Err))
 }
 
 /// Asks as [`look`] does, in the second process if there is one.

@@ -305,9 +305,8 @@ impl Site {
 
     /// Whether the ledger has the set on disk as one that its load proved.
     pub(super) fn proved_by_load(&self) -> bool {
-        let on_disk = self.disk.as_ref().map(|disk| disk.bundle.set);
-        let recorded = self.recorded.filter(|recorded| recorded.evidence == Evidence::Load);
-        recorded.is_some_and(|recorded| Some(recorded.set) == on_disk)
+        let (Some(disk), Some(recorded)) = (&self.disk, &self.recorded) else { return false };
+        recorded.proves_by_load(&disk.bundle.set)
     }
 
     fn acting(&self) -> bool {

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::judge::{Wire, is_unseen, judge};
-use crate::agent::{ACCEPTED, Evidence, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
+use crate::agent::{ACCEPTED, Incomplete, NOT_READ, Recorded, Seen, Sighting, Unseen};
 use crate::certificate::{Leaf, ServedChain};
 use crate::config::{self, Ask, Config, Site};
 use crate::daemon::asking::part;
@@ -114,9 +114,11 @@ impl Finding {
         down: &[Option<Problem>],
     ) -> Option<Problem> {
         let set = self.seen.as_ref().ok()?.bundle.set;
-        let is_proved = |known: &&Recorded| known.set == set && known.evidence == Evidence::Load;
         let is_down = down.get(site.server).is_some_and(Option::is_some);
-        recorded.filter(is_proved).filter(|_| !is_down && is_unseen(&self.sightings))?;
+        let is_proved = recorded.is_some_and(|known| known.proves_by_load(&set));
+        if !is_proved || is_down || !is_unseen(&self.sightings) {
+            return None;
+        }
         self.wire(recorded)?.problem().cloned()
     }
 
@@ -133,11 +135,8 @@ impl Finding {
     /// What is wrong with the chains that listeners send with the leaf on disk, if anything.
     pub(super) fn chain_problem(&self, chains: &mut Chains, now: Timestamp) -> Option<Problem> {
         let on_disk = self.seen.as_ref().ok()?.bundle.leaf.fingerprint;
-        let is_of_leaf = |(sighting, _): &(&Sighting, _)| {
-            sighting.outcome.as_ref().is_ok_and(|leaf| leaf.fingerprint == on_disk)
-        };
-        let seen = self.sightings.iter().zip(&self.chains).filter(is_of_leaf);
-        chains.problem(seen.map(|(sighting, chain)| (sighting.endpoint.as_str(), chain.as_ref())), now)
+        let seen = self.sightings.iter().zip(self.chains.iter().map(Option::as_ref));
+        chains.verdict(on_disk, seen, now)?.err()
     }
 }
 
@@ -433,9 +432,7 @@ fn tell(
     };
     let loaded = leaf.zip(unseen).map(|(leaf, reason)| Served::loaded(leaf, now, reason));
     let report = Report::of(ledger, leaf.map(|leaf| &leaf.fingerprint))?;
-    let is_put_aside = unseen.is_some()
-        && site.report
-        && config.portal.as_ref().is_some_and(|portal| !portal.report_unproved);
+    let is_put_aside = unseen.is_some() && site.report && !config.reports_unproved();
     Ok(status::Site {
         name: status::display_name(site, leaf),
         server: config.servers[site.server].name.clone(),

@@ -58,11 +58,6 @@ impl Records {
 }
 
 impl Daemon {
-    /// Whether the portal is told of certificates that no handshake shows.
-    pub(super) fn reports_unproved(&self) -> bool {
-        self.config.portal.as_ref().is_none_or(|portal| portal.report_unproved)
-    }
-
     pub(super) fn record(&self, id: SiteId, installed: &Installed) {
         let (Some(agent_site), Some(site)) = (self.agent.site(id), self.sites.get(&id)) else { return };
         let Some(seen) = agent_site.disk() else { return };
@@ -86,7 +81,7 @@ impl Daemon {
                 hosts: bundle.leaf.hosts.to_string(),
                 remote_create_date: remote_create_date(seen.written_at),
                 not_after: bundle.leaf.not_after,
-                put_aside: installed.evidence == Evidence::Load && !self.reports_unproved(),
+                put_aside: installed.evidence == Evidence::Load && !self.config.reports_unproved(),
             }),
         };
         let server = self.servers.get(ServerId(settings.server));

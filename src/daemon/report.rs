@@ -66,9 +66,7 @@ impl Daemon {
             let present = self.sites.values().map(|site| site.roster.key().into_owned()).collect();
             let has_all = |index| self.servers.tells_all(ServerId(index));
             let added = status.add_vanished(&self.config, &self.ledger, &present, has_all);
-            let mut problem = status.ledger_problem.take();
-            or_told(added, &mut problem);
-            status.ledger_problem = problem;
+            or_told(added, &mut status.ledger_problem);
         }
         status
     }
@@ -143,7 +141,7 @@ impl Daemon {
             served: served.or(loaded),
             portal: names.word(configured, leaf, &report),
             report: match site.unseen() {
-                Some(_) if configured.report && !self.reports_unproved() => report.or_unproved(),
+                Some(_) if configured.report && !self.config.reports_unproved() => report.or_unproved(),
                 _ => report,
             },
             pending: pending.filter(|_| problem.is_none()),

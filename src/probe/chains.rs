@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::certificate::{ChainState, Roots, ServedChain};
+use crate::agent::Sighting;
+use crate::certificate::{ChainState, Fingerprint, Roots, ServedChain};
 use crate::problem::{Problem, printable};
 
 /// To read the roots takes milliseconds, and a renewal is followed by several handshakes.
@@ -34,13 +35,21 @@ impl Chains {
         state
     }
 
-    /// Returns the first fault of a site's chains, with the endpoint that sends it. Blocking, as [`Chains::judge`].
-    pub fn problem<'s>(
+    /// Returns the first fault of the chains that endpoints sent with `leaf`; `None` where none sent that leaf.
+    /// Blocking, as [`Chains::judge`].
+    pub fn verdict<'s>(
         &mut self,
-        seen: impl IntoIterator<Item = (&'s str, Option<&'s Arc<ServedChain>>)>,
+        leaf: Fingerprint,
+        seen: impl IntoIterator<Item = (&'s Sighting, Option<&'s Arc<ServedChain>>)>,
         now: Timestamp,
-    ) -> Option<Problem> {
-        seen.into_iter().find_map(|(endpoint, chain)| fault(&self.judge(chain?, now), endpoint))
+    ) -> Option<Result<(), Problem>> {
+        let is_of_leaf =
+            |sighting: &Sighting| sighting.outcome.as_ref().is_ok_and(|served| served.fingerprint == leaf);
+        let mut seen = seen.into_iter().filter(|(sighting, _)| is_of_leaf(sighting)).peekable();
+        seen.peek()?;
+        let mut faults =
+            seen.filter_map(|(sighting, chain)| fault(&self.judge(chain?, now), &sighting.endpoint));
+        Some(faults.next().map_or(Ok(()), Err))
     }
 }
 

@@ -58,8 +58,8 @@ async fn asked(
         })
         .collect();
     let is_served = !wire.is_empty() && wire.iter().all(|seen| seen.matches);
-    let of_chain = shown.iter().map(|shown| (shown.sighting.endpoint.as_str(), shown.chain.as_ref()));
-    let of_chain = chains.problem(of_chain, now);
+    let sent = shown.iter().map(|shown| (&shown.sighting, shown.chain.as_ref()));
+    let of_chain = chains.verdict(leaf.fingerprint, sent, now).and_then(Result::err);
     let ok = is_served && of_chain.is_none();
     let problem = (!is_served).then(|| {
         let why = wire.iter().find_map(|seen| seen.error.clone());

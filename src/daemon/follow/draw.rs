@@ -199,7 +199,9 @@ impl Daemon {
             // Those that are recorded and not seen yet are not gone for that.
             reporting.extend(recorded(&self.ledger).into_keys().filter(is_other));
         }
-        if let Err(error) = self.ledger.report_only(&reporting, self.reports_unproved(), Timestamp::now()) {
+        if let Err(error) =
+            self.ledger.report_only(&reporting, self.config.reports_unproved(), Timestamp::now())
+        {
             tracing::error!(problem = %error.problem(), "which sites report cannot be written down");
         }
         // Some may be taken up that were put aside.
