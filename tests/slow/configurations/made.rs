@@ -2,9 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What nginx's own tests are about; each configuration has one of these for certain, and others by chance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Theme {
+macro_rules! themes {
+    ($($theme:ident),+ $(,)?) => {
+        /// What nginx's own tests are about; each configuration has one of these for certain, and others by chance.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Theme {
+            $($theme),+
+        }
+
+        pub const THEMES: &[Theme] = &[$(Theme::$theme),+];
+    };
+}
+
+themes! {
     Names,
     Listens,
     Inheritance,
@@ -29,34 +39,6 @@ pub enum Theme {
     Stale,
     BeyondTheProbe,
 }
-
-use Theme::*;
-
-pub const THEMES: [Theme; 23] = [
-    Names,
-    Listens,
-    Inheritance,
-    TwoCertificates,
-    KeyTypes,
-    PasswordFile,
-    Variables,
-    ConfCommand,
-    RejectHandshake,
-    ClientCertificates,
-    Stapling,
-    Protocols,
-    Sessions,
-    ProxyProtocol,
-    UpstreamTls,
-    Stream,
-    Preread,
-    Mail,
-    Includes,
-    Quoting,
-    PemForms,
-    Stale,
-    BeyondTheProbe,
-];
 
 /// A socket as a client reaches it.
 #[derive(Clone, Debug)]

@@ -112,14 +112,7 @@ impl Maker {
             }
             for number in 0..self.rng.usize(1..4) {
                 let port = free_port();
-                let own = match (inherits, number) {
-                    (true, _) if self.chance(60) => String::new(),
-                    (false, 0) => self.pairs(&outer),
-                    _ => {
-                        let leaves = self.leaves();
-                        self.pairs(&leaves)
-                    }
-                };
+                let own = self.own_pairs(inherits, number, &outer);
                 let header = if self.wants(Theme::ProxyProtocol, 5) { " proxy_protocol" } else { "" };
                 let address = self.pick(&["127.0.0.1", "[::1]", "127.0.0.3"]);
                 let options = if inherits { String::new() } else { self.options() };
@@ -144,6 +137,18 @@ impl Maker {
         text + "}\n"
     }
 
+    /// What a server names itself: beside what it inherits by chance only, else the outer leaves in the first one.
+    fn own_pairs(&mut self, inherits: bool, number: usize, outer: &[usize]) -> String {
+        match (inherits, number) {
+            (true, _) if self.chance(60) => String::new(),
+            (false, 0) => self.pairs(outer),
+            _ => {
+                let leaves = self.leaves();
+                self.pairs(&leaves)
+            }
+        }
+    }
+
     pub(super) fn mail(&mut self) -> String {
         let mut text =
             "mail {\nauth_http 127.0.0.1:1;\nssl_password_file password;\nserver_name mail.a.test;\n"
@@ -155,14 +160,7 @@ impl Maker {
         }
         for number in 0..self.rng.usize(1..4) {
             let port = free_port();
-            let own = match (inherits, number) {
-                (true, _) if self.chance(60) => String::new(),
-                (false, 0) => self.pairs(&outer),
-                _ => {
-                    let leaves = self.leaves();
-                    self.pairs(&leaves)
-                }
-            };
+            let own = self.own_pairs(inherits, number, &outer);
             let protocol = self.pick(&["imap", "pop3", "smtp"]);
             let starttls = self.chance(35);
             let (ssl, command) = match starttls {
