@@ -227,7 +227,7 @@ async fn ask(
     leaf: &Arc<Leaf>,
     patience: Duration,
 ) -> Result<(Arc<Leaf>, ServedChain), Unseen> {
-    let mut told: Option<Failed> = None;
+    let mut kept: Option<Failed> = None;
     'offers: for only in [Some(leaf.key_type), None] {
         for is_legacy in [false, true] {
             let witness = Arc::new(Witness::new(only));
@@ -244,22 +244,22 @@ async fn ask(
             }
             let failed = match outcome {
                 Err(_) => Failed::Late,
-                Ok(Err(failure)) => Failed::Told(failure),
-                Ok(Ok(())) => Failed::Told(Failure::Other(rustls::Error::NoCertificatesPresented)),
+                Ok(Err(failure)) => Failed::By(failure),
+                Ok(Ok(())) => Failed::By(Failure::Other(rustls::Error::NoCertificatesPresented)),
             };
             let is_final = failed.is_final();
-            // The words of the first refusal are the best; who did not answer in the end is not known to refuse.
-            if told.is_none() || failed.is_silence() {
-                told = Some(failed);
+            // The words of the first refusal are the best; an endpoint that is silent in the end is not known to refuse.
+            if kept.is_none() || failed.is_silence() {
+                kept = Some(failed);
             }
             if is_final {
                 break 'offers;
             }
         }
     }
-    let told = told.unwrap_or(Failed::Late);
-    let wanted = match told {
-        Failed::Told(Failure::Alert(_)) => {
+    let failed = kept.unwrap_or(Failed::Late);
+    let wanted = match failed {
+        Failed::By(Failure::Alert(_)) => {
             timeout(patience, legacy::wanted(endpoint, host)).await.ok().flatten()
         }
         _ => None,
@@ -274,30 +274,30 @@ async fn ask(
             }
         }
     }
-    Err(explain(endpoint, host, patience, told, wanted))
+    Err(explain(endpoint, host, patience, failed, wanted))
 }
 
 /// Why one handshake showed no leaf.
 enum Failed {
     /// There was no answer in time.
     Late,
-    Told(Failure),
+    By(Failure),
 }
 
 impl Failed {
     /// A connection that breaks off may be any trouble of the server's; an answer of TLS is an answer.
     fn is_silence(&self) -> bool {
-        matches!(self, Self::Late | Self::Told(Failure::Connect(_) | Failure::BrokenOff(_)))
+        matches!(self, Self::Late | Self::By(Failure::Connect(_) | Failure::BrokenOff(_)))
     }
 
     /// Whether another offer would be answered as this one.
     fn is_final(&self) -> bool {
         match self {
-            Self::Late | Self::Told(Failure::Connect(_)) => true,
-            Self::Told(Failure::BrokenOff(_)) => false,
-            Self::Told(Failure::Alert(alert)) => *alert == AlertDescription::UnrecognisedName,
+            Self::Late | Self::By(Failure::Connect(_)) => true,
+            Self::By(Failure::BrokenOff(_)) => false,
+            Self::By(Failure::Alert(alert)) => *alert == AlertDescription::UnrecognisedName,
             // What rustls does not like of the server may be no matter to the other client.
-            Self::Told(Failure::Other(error)) => {
+            Self::By(Failure::Other(error)) => {
                 !matches!(error, rustls::Error::PeerIncompatible(_) | rustls::Error::PeerMisbehaved(_))
             }
         }
@@ -315,13 +315,13 @@ fn explain(
         Failed::Late => {
             return reason::unreachable(endpoint, &format!("no answer within {} s", patience.as_secs_f32()));
         }
-        Failed::Told(Failure::Connect(_)) if connect::needs_ipv6(endpoint) && !connect::has_ipv6() => {
+        Failed::By(Failure::Connect(_)) if connect::needs_ipv6(endpoint) && !connect::has_ipv6() => {
             return reason::no_ipv6(endpoint);
         }
-        Failed::Told(Failure::Connect(error) | Failure::BrokenOff(error)) => {
+        Failed::By(Failure::Connect(error) | Failure::BrokenOff(error)) => {
             return reason::unreachable(endpoint, &error.to_string());
         }
-        Failed::Told(failure) => failure,
+        Failed::By(failure) => failure,
     };
     reason::refused(endpoint, host, &failure, wanted)
 }

@@ -348,7 +348,7 @@ pub(super) async fn status(config: &Config) -> Status {
     };
     if let Ok(Some(ledger)) = Ledger::open_existing(&config.state_dir) {
         let present = sites.iter().map(|site| site.key().into_owned()).collect();
-        // What is wrong with the ledger was told above.
+        // The status has the ledger's problem already.
         let _ = status.add_vanished(config, &ledger, &present, |index| tells_all[index]);
     }
     status

@@ -206,7 +206,7 @@ impl Servers {
         self.all.iter().filter(|followed| followed.discovers).all(Followed::tells_all)
     }
 
-    /// Whether a server told all that it has.
+    /// Whether all sites of a server are known.
     pub(super) fn tells_all(&self, id: ServerId) -> bool {
         self.all[id.0].tells_all()
     }

@@ -426,7 +426,7 @@ fn no_report_is_put_aside_while_a_configuration_is_broken() {
     let before = &whole[..whole.find("site1.test").unwrap()];
     std::fs::write(host.nginx.config_path(), &before[..before.rfind("server {").unwrap()]).unwrap();
     host.start_agent();
-    // What the broken configuration does not name now is told of.
+    // The status lists what the broken configuration does not name now.
     host.wait_for("one site", |status| {
         codes(status) == ["vanished", "nginx_config"] && names(status) == ["site0.test", "site1.test"]
     });

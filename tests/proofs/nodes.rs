@@ -316,7 +316,7 @@ fn the_paths_of_a_chroot_are_not_answered_from_the_host() {
     );
 }
 
-/// The log of its title is another file on the host, in which somebody else writes with the same process's number.
+/// The log of its title is another file on the host, in which another program writes with the same process's number.
 #[test]
 fn error_log_of_a_chroot_is_not_read_from_the_host() {
     if !nix::unistd::geteuid().is_root() {

@@ -55,7 +55,7 @@ fn nginx_that_is_down_is_waited_for() {
     host.start_agent_and_settle();
     host.nginx.stop();
     host.renew(0, Duration::ZERO);
-    // The look that the master's end calls for may come before the renewal, and find nobody there.
+    // The look that the master's end calls for may come before the renewal, and find no listener there.
     host.wait_for("the problem", |status| status["sites"][0]["problem"]["code"] == "not_running");
     host.nginx.start_again();
     host.wait_until_done(0);

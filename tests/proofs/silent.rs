@@ -65,7 +65,7 @@ fn verify_at_silent_addresses(count: usize) -> Duration {
     }
     let config = folder.path().join("certhook.toml");
     std::fs::write(&config, text).unwrap();
-    // A device that takes packets for the whole network of that address, and nobody at its other end.
+    // A device that takes packets for the whole network of that address, and no host at its other end.
     let script = "ip link add silent type veth peer name end && ip link set silent arp off up && \
                   ip link set end up && ip address add 198.51.100.1/24 dev silent && exec \"$@\"";
     let begun = Instant::now();

@@ -133,7 +133,7 @@ fn verify_is_not_green_while_an_old_worker_accepts() {
     assert_eq!(verify(&host), (1, "proof_pending".to_owned()));
     assert!(Command::new("touch").arg(&certificate).status().unwrap().success());
     host.kill_agent();
-    // Where no agent runs, it is told by the workers themselves, and by nothing else than their titles once it drains.
+    // Without an agent the workers themselves show it, and once it drains their titles alone.
     host.wait_until("the old worker ends", || {
         let _ = kill(old, Signal::SIGCONT);
         !host.nginx.workers().contains(&old.as_raw())

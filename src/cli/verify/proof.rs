@@ -55,7 +55,7 @@ pub(super) async fn agent(config: &Config, sites: &[&Site]) -> Option<Status> {
     let until = Instant::now() + AGENT_PATIENCE;
     loop {
         let status = control::ask(&config.state_dir, &Request::Status).await.ok()??;
-        let is_open = |site: &&Site| told(&status, config, site).is_some_and(is_under_way);
+        let is_open = |site: &&Site| of_site(&status, config, site).is_some_and(is_under_way);
         if Instant::now() >= until || !sites.iter().any(is_open) {
             return Some(status);
         }
@@ -65,7 +65,7 @@ pub(super) async fn agent(config: &Config, sites: &[&Site]) -> Option<Status> {
 
 /// Why the agent has not proved yet that a site's certificate is served.
 pub(super) fn by_agent(agent: Option<&Status>, config: &Config, site: &Site) -> Option<Problem> {
-    let site = told(agent?, config, site).filter(|site| is_under_way(site))?;
+    let site = of_site(agent?, config, site).filter(|site| is_under_way(site))?;
     Some(match &site.problem {
         Some(problem) => Problem::new(&problem.code, &problem.message, &problem.remedy),
         None => Problem::new(
@@ -76,9 +76,10 @@ pub(super) fn by_agent(agent: Option<&Status>, config: &Config, site: &Site) -> 
     })
 }
 
-fn told<'s>(status: &'s Status, config: &Config, site: &Site) -> Option<&'s status::Site> {
+/// What a status says of a site.
+fn of_site<'s>(status: &'s Status, config: &Config, site: &Site) -> Option<&'s status::Site> {
     let (server, path) = (&config.servers[site.server].name, site.certificate.display().to_string());
-    status.sites.iter().find(|told| told.server == *server && told.certificate.path == path)
+    status.sites.iter().find(|known| known.server == *server && known.certificate.path == path)
 }
 
 fn is_under_way(site: &status::Site) -> bool {
@@ -106,10 +107,10 @@ mod tests {
         ] {
             let found = old_worker([&workers(before), &workers(after)], at(100));
             assert_eq!(found.is_some(), expected, "{before:?} {after:?}");
-            let is_told = found.is_none_or(|found| {
+            let is_named = found.is_none_or(|found| {
                 found.code == "old_worker_accepts" && found.message.contains("process 7,")
             });
-            assert!(is_told);
+            assert!(is_named);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Maker {
             socket(&[format!("127.0.0.2:{p}")], format!("127.0.0.2:{p}"), false),
             socket(
                 &[format!("{q}"), format!("*:{q}"), format!("0.0.0.0:{q}"), format!("{q}-{q}")],
-                // Where another socket has this address, it is not shown there: 127.0.0.9 is nobody's.
+                // Where another socket has this address, it is not shown there: no listener has 127.0.0.9.
                 format!("127.0.0.9:{q}"),
                 true,
             ),

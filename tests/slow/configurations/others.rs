@@ -83,7 +83,7 @@ impl Maker {
         text + "\n"
     }
 
-    /// A location that goes on to servers over TLS: their certificates are nobody's site.
+    /// A location that goes on to servers over TLS: their certificates belong to no site here.
     pub(super) fn upstream_location(&mut self) -> String {
         let leaf = self.leaf(None);
         let (certificate, key) = self.place(leaf);
